@@ -1,0 +1,109 @@
+"""Detector, Evidence, Scorer, and scan(): measuring suspicion, which is not yet judging it.
+
+A detector is a frozen set of parameters. `fit` looks at the evidence and returns a scorer; the scorer scores any
+batch, now or later. There is no field for ground truth anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from lotgate.data import Batch, Dataset, Modality, Task
+from lotgate.errors import InputError
+from lotgate.findings import findings_frame
+from lotgate.probe import Probe
+
+Need = Literal["trusted", "probe", "twin"]
+Scores = npt.NDArray[np.float64]
+SCAN_BATCH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Everything a detector may look at.
+
+    Attributes:
+        suspect: the samples on trial, readable and with known labels.
+        trusted: vetted reference rows, which models may be trained on; None without a trusted set.
+        heldout: vetted rows that no model was trained on: they calibrate. None without a trusted set.
+        probe: the model trained on the suspect lot, with its feature maps over all three datasets.
+        twin: the same model trained on `trusted` only; None without a trusted set.
+    """
+
+    suspect: Dataset
+    trusted: Dataset | None = None
+    heldout: Dataset | None = None
+    probe: Probe | None = None
+    twin: Probe | None = None
+
+
+class Scorer(Protocol):
+    """What a fitted detector knows. `p_value` never increases with the score; flagged means score > threshold."""
+
+    @property
+    def threshold(self) -> float: ...
+
+    def score(self, batch: Batch) -> Scores:
+        """(B,) suspicion of each sample, higher is more suspicious; a sample's score depends on it alone."""
+
+    def p_value(self, scores: Scores) -> Scores:
+        """(B,) in (0, 1]: how often a clean sample would score at least this, from held-out trusted rows."""
+
+
+class Detector(BaseModel):
+    """A named way to measure suspicion. Fields are parameters; the docstring has the fixed headings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    modalities: ClassVar[frozenset[Modality]]
+    tasks: ClassVar[frozenset[Task]]
+    needs: ClassVar[frozenset[Need]]
+    reason: ClassVar[str]
+    """Why a flagged sample is suspicious, as a clause a process engineer understands."""
+
+    def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
+        """Learns from the evidence; keeps nothing on the detector itself.
+
+        Raises:
+            InputError: evidence that `needs` names is missing, or there is too little of it.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how it fits")
+
+    def applies_to(self, dataset: Dataset) -> bool:
+        """Whether this detector was made for such data."""
+        return dataset.modality in self.modalities and dataset.task in self.tasks
+
+    def require(self, evidence: Evidence) -> None:
+        """Raises InputError naming what is missing from the evidence."""
+        needs = self.needs | ({"heldout"} if "trusted" in self.needs else set())
+        missing = sorted(need for need in needs if getattr(evidence, need) is None)
+        if missing:
+            raise InputError(
+                f"{self.name} needs {', '.join(missing)}",
+                where="evidence",
+                action="give a trusted set (--trusted), or take the detector out of `policy.voters`",
+            )
+
+
+def scan(detector: Detector, evidence: Evidence, rng: np.random.Generator) -> pd.DataFrame:
+    """Fits the detector and scores every suspect sample: one finding per sample.
+
+    Returns:
+        Findings with columns sample_id, detector, score, p_value, flagged (see `findings_frame`).
+    """
+    detector.require(evidence)
+    scorer = detector.fit(evidence, rng)
+    return score_dataset(detector.name, scorer, evidence.suspect)
+
+
+def score_dataset(name: str, scorer: Scorer, dataset: Dataset) -> pd.DataFrame:
+    """Findings of a fitted scorer over a dataset."""
+    scores = np.concatenate([scorer.score(batch) for batch in dataset.batches(SCAN_BATCH)])  # (N,)
+    return findings_frame(dataset.ids, name, scores, scorer.p_value(scores), scores > scorer.threshold)

@@ -1,0 +1,363 @@
+"""The probe: a small network trained once on the lot, its feature maps on disk shared by all detectors.
+
+Activation clustering and spectral signatures look at what a model *trained on the suspect lot* made of each sample.
+The probe is that model, no larger than it must be; its *twin* is the same network trained on trusted rows only.
+One pass without gradients writes penultimate features and logits to float32 memory maps.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from lotgate.data import Batch, Dataset, FloatArray
+from lotgate.errors import ModelError
+
+PASS_BATCH = 512
+Say = Callable[[str], None]
+
+
+class ProbeSettings(BaseModel):
+    """Parameters of the probe.
+
+    Attributes:
+        model: "auto" (a small CNN for images, an MLP for tables), "resnet18", the path of a TorchScript (`.pt`, `.ts`)
+            or `torch.export` (`.pt2`) file whose output serves as features, or `module:factory`, called with the
+            sample shape and the number of outputs and returning a `torch.nn.Module`.
+        width: features of the penultimate layer (D).
+        epochs: passes over the training rows; small lots get more, up to `min_steps` optimiser steps.
+        batch_size, learning_rate, weight_decay: of AdamW under a one-cycle schedule.
+        device: "auto" takes a GPU where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = "auto"
+    width: Annotated[int, Field(ge=2, le=4096)] = 64
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    min_steps: Annotated[int, Field(ge=0, le=100_000)] = 400
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0, le=10)] = 5e-4
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """What a probe made of every row of one store.
+
+    Attributes:
+        features: (N, D) float32 memory map, indexed by store row; NaN for rows that were not usable.
+        logits: (N, K) float32 memory map: class logits, or the prediction (N, 1) in standardised target units.
+    """
+
+    features: FloatArray
+    logits: FloatArray
+
+
+class Network(nn.Module):
+    """A body that yields penultimate features (B, D) and a linear head that yields outputs (B, K)."""
+
+    def __init__(self, body: nn.Module, width: int, outputs: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.body(x)  # (B, D)
+        return features, self.head(features)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A trained network with its feature maps.
+
+    Attributes:
+        network: in eval mode.
+        maps: feature maps by store path.
+        centre, scale: (1,) of the regression target, so that logits·scale + centre is in the lot's units.
+    """
+
+    network: Network
+    maps: Mapping[Path, FeatureMap] = field(default_factory=dict)
+    centre: float = 0.0
+    scale: float = 1.0
+    device: str = "cpu"
+
+    def features(self, batch: Batch) -> FloatArray:
+        """(B, D) penultimate features, read from the map where the batch comes from a mapped store."""
+        return self._outputs(batch)[0]
+
+    def logits(self, batch: Batch) -> FloatArray:
+        """(B, K) class logits, or (B, 1) predictions in standardised target units."""
+        return self._outputs(batch)[1]
+
+    def feature_matrix(self, dataset: Dataset) -> FloatArray:
+        """(N, D) features of a mapped dataset, in manifest order."""
+        return np.asarray(self.maps[dataset.store].features[dataset.rows])
+
+    def logit_matrix(self, dataset: Dataset) -> FloatArray:
+        """(N, K) logits of a mapped dataset, in manifest order."""
+        return np.asarray(self.maps[dataset.store].logits[dataset.rows])
+
+    def _outputs(self, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        mapped = None if batch.store is None else self.maps.get(batch.store)
+        if mapped is not None:
+            return np.asarray(mapped.features[batch.rows]), np.asarray(mapped.logits[batch.rows])
+        return forward(self.network, batch.x, self.device)
+
+
+@contextmanager
+def seeded(rng: np.random.Generator) -> Iterator[torch.Generator]:
+    """A torch generator drawn from `rng`; inside, torch's global state is seeded too, and restored afterwards.
+
+    Layers and dropout read torch's global state, which a caller must find as it was left.
+    """
+    seed = int(rng.integers(2**63 - 1))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+def pick_device(wish: str) -> str:
+    """ "cuda" where it is asked for or there is one, else "cpu"."""
+    if wish == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wish
+
+
+def forward(network: Network, x: FloatArray, device: str) -> tuple[FloatArray, FloatArray]:
+    """Features (B, D) and outputs (B, K) of a batch, without gradients."""
+    with torch.inference_mode():
+        features, logits = network(torch.from_numpy(np.ascontiguousarray(x)).to(device))
+    return features.float().cpu().numpy(), logits.float().cpu().numpy()
+
+
+def small_cnn(channels: int, width: int, side: int) -> nn.Module:
+    """Three 3×3 stages, the first strided where images are large, then global average pooling → (B, width)."""
+    first, second = max(8, width // 4), max(16, width // 2)
+    stages: list[nn.Module] = []
+    plan = [
+        (channels, first, 2 if side > 40 else 1),
+        (first, second, 2 if side > 12 else 1),
+        (second, width, 2),
+    ]
+    for inputs, outputs, stride in plan:
+        stages += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    last = [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+    return nn.Sequential(*stages, *last, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def mlp(features: int, width: int) -> nn.Module:
+    """Two hidden layers on standardised features → (B, width)."""
+    return nn.Sequential(nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+
+
+def resnet18(channels: int, side: int) -> nn.Module:
+    """torchvision's ResNet-18 without its last layer, stem fitted to small images → (B, 512)."""
+    from torchvision.models import resnet18 as build  # noqa: PLC0415  (half a second nobody else pays)
+
+    network = build(weights=None)
+    small = side <= 64
+    network.conv1 = nn.Conv2d(channels, 64, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+    if small:
+        network.maxpool = nn.Identity()
+    network.fc = nn.Identity()
+    return network  # type: ignore[no-any-return]
+
+
+def build_network(settings: ProbeSettings, shape: tuple[int, ...], outputs: int) -> Network:
+    """The untrained network that `settings.model` names, for samples of this shape.
+
+    Raises:
+        ModelError: the model cannot be loaded, or its output is not one vector per sample.
+    """
+    if settings.model == "auto":
+        body = small_cnn(shape[0], settings.width, min(shape[1:])) if len(shape) == 3 else mlp(shape[0], settings.width)
+        return Network(body, settings.width, outputs)
+    if settings.model == "resnet18" and len(shape) == 3:
+        return Network(resnet18(shape[0], min(shape[1:])), 512, outputs)
+    body = load_body(settings.model, shape, outputs)
+    return Network(body, _body_width(body, settings.model, shape), outputs)
+
+
+def load_body(model: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """A user's model as a body: TorchScript, `torch.export`, or `module:factory`. Never a pickle."""
+    path = Path(model)
+    try:
+        if path.suffix == ".pt2":
+            return _Frozen(torch.export.load(path).module())
+        if path.suffix in {".pt", ".ts", ".torchscript"}:
+            return _Frozen(torch.jit.load(str(path), map_location="cpu"))  # type: ignore[no-untyped-call]
+        module, _, factory = model.partition(":")
+        if not factory:
+            raise ValueError("neither a .pt, .ts or .pt2 file nor module:factory")
+        built = getattr(importlib.import_module(module), factory)(shape, outputs)
+    except (OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"the probe model cannot be loaded: {error}",
+            where=f"probe.model = {model}",
+            action="give auto, resnet18, a TorchScript or torch.export file, or module:factory(shape, outputs)",
+        ) from error
+    if not isinstance(built, nn.Module):
+        raise ModelError(
+            f"{model} returned {type(built).__name__}, not a torch.nn.Module",
+            where=f"probe.model = {model}",
+            action="return a module that maps (B, *shape) to (B, D)",
+        )
+    return built
+
+
+class _Frozen(nn.Module):
+    """A model that came trained: used as it is, never updated."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self._inner = [inner.requires_grad_(False)]  # in a list: not a sub-module, so no train() and no state
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._inner[0](x)  # type: ignore[no-any-return]
+
+
+def _body_width(body: nn.Module, model: str, shape: tuple[int, ...]) -> int:
+    training = body.training
+    try:
+        with torch.no_grad():
+            out = body.eval()(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise ModelError(
+            f"the probe model does not take samples of shape {shape}: {str(error).splitlines()[0]}",
+            where=f"probe.model = {model}",
+            action=f"give a model whose input is (B, {', '.join(map(str, shape))})",
+        ) from error
+    body.train(training)
+    if not isinstance(out, Tensor) or out.ndim != 2:
+        raise ModelError(
+            "the probe model must return one vector per sample",
+            where=f"probe.model = {model}",
+            action="return a tensor (B, D): penultimate features or logits",
+        )
+    return int(out.shape[1])
+
+
+def n_outputs(dataset: Dataset) -> int:
+    """K: one logit per class, or one prediction."""
+    return len(dataset.classes) if dataset.task == "classification" else 1
+
+
+def train_probe(dataset: Dataset, settings: ProbeSettings, rng: np.random.Generator, say: Say) -> Probe:
+    """Trains a fresh network on every row of the dataset.
+
+    Args:
+        dataset: usable rows only.
+        rng: source of initial weights and of the order of batches.
+        say: told the mean loss once per epoch.
+    """
+    device = pick_device(settings.device)
+    y = dataset.y
+    centre, scale = (float(y.mean()), float(y.std()) or 1.0) if dataset.task == "regression" else (0.0, 1.0)
+    with seeded(rng) as generator:
+        network = build_network(settings, dataset.shape, n_outputs(dataset)).to(device).train()
+        trainable = [p for p in network.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(trainable, settings.learning_rate, weight_decay=settings.weight_decay)
+        steps = max(1, len(dataset) // settings.batch_size)
+        epochs = max(settings.epochs, -(-settings.min_steps // steps)) if settings.min_steps else settings.epochs
+        epochs = min(epochs, 4 * settings.epochs)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=epochs * steps)
+        for epoch in range(epochs):
+            total = 0.0
+            for index in epoch_batches(len(dataset), settings.batch_size, generator):
+                batch = dataset.batch(index)
+                loss = task_loss(network(torch.from_numpy(batch.x).to(device))[1], batch.y, centre, scale)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
+                total += loss.item()
+            say(f"epoch {epoch + 1}/{epochs}: loss {total / steps:.4f}")
+    return Probe(network.eval(), {}, centre, scale, device)
+
+
+def epoch_batches(n: int, size: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:
+    """Shuffled index batches; the ragged rest is left to the next epoch, unless it is all there is."""
+    order = torch.randperm(n, generator=generator).numpy()
+    for start in range(0, max(n - size, 0) + 1, size):
+        yield order[start : start + size]
+
+
+def task_loss(outputs: Tensor, y: npt.NDArray[Any], centre: float, scale: float) -> Tensor:
+    """Cross-entropy for classes, mean squared error on the standardised target for regression."""
+    target = torch.from_numpy(y).to(outputs.device)
+    if y.dtype == np.int64:
+        return nn.functional.cross_entropy(outputs, target)
+    return nn.functional.mse_loss(outputs[:, 0], (target - centre) / scale)
+
+
+def map_features(probe: Probe, datasets: Mapping[str, Dataset], folder: Path) -> Probe:
+    """One pass without gradients over each dataset → the probe with feature maps under `folder`.
+
+    Args:
+        datasets: usable rows, by a name for the files (`<name>.features.npy`, `<name>.logits.npy`).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    maps = dict(probe.maps)
+    for name, dataset in datasets.items():
+        maps[dataset.store] = _write_map(probe, dataset, folder, name)
+    save_probe(probe, {name: d.store for name, d in datasets.items()}, folder)
+    return Probe(probe.network, maps, probe.centre, probe.scale, probe.device)
+
+
+def _write_map(probe: Probe, dataset: Dataset, folder: Path, name: str) -> FeatureMap:
+    n = int(np.load(dataset.store, mmap_mode="r", allow_pickle=False).shape[0])
+    width, outputs = probe.network.head.in_features, probe.network.head.out_features
+    files = {
+        "features": np.lib.format.open_memmap(folder / f"{name}.features.npy", "w+", np.float32, (n, width)),
+        "logits": np.lib.format.open_memmap(folder / f"{name}.logits.npy", "w+", np.float32, (n, outputs)),
+    }
+    for array in files.values():
+        array[:] = np.nan
+    for batch in dataset.batches(PASS_BATCH):
+        files["features"][batch.rows], files["logits"][batch.rows] = forward(probe.network, batch.x, probe.device)
+    for array in files.values():
+        array.flush()
+    return _open_map(folder, name)
+
+
+def _open_map(folder: Path, name: str) -> FeatureMap:
+    return FeatureMap(
+        np.load(folder / f"{name}.features.npy", mmap_mode="r", allow_pickle=False),
+        np.load(folder / f"{name}.logits.npy", mmap_mode="r", allow_pickle=False),
+    )
+
+
+def save_probe(probe: Probe, stores: Mapping[str, Path], folder: Path) -> None:
+    """Weights as safetensors, the rest as JSON."""
+    save_file({k: v.contiguous() for k, v in probe.network.state_dict().items()}, folder / "weights.safetensors")
+    record = {
+        "centre": probe.centre,
+        "scale": probe.scale,
+        "stores": {name: str(p) for name, p in stores.items()},
+    }
+    (folder / "probe.json").write_text(json.dumps(record, indent=1))
+
+
+def load_probe(folder: Path, settings: ProbeSettings, shape: tuple[int, ...], outputs: int) -> Probe:
+    """The probe that `map_features` wrote under `folder`."""
+    record = json.loads((folder / "probe.json").read_text())
+    device = pick_device(settings.device)
+    network = build_network(settings, shape, outputs)
+    network.load_state_dict(load_file(folder / "weights.safetensors"))
+    maps = {Path(store): _open_map(folder, name) for name, store in record["stores"].items()}
+    return Probe(network.to(device).eval(), maps, record["centre"], record["scale"], device)
