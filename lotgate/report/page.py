@@ -34,7 +34,7 @@ class Panel:
     """One detector's part of the page; `chart` is None where there is nothing to draw, and `silence` says why."""
 
     title: str
-    votes: bool
+    role: str
     scored: int
     flagged: int
     quarantined: int
@@ -154,7 +154,7 @@ def _panel(name: str, tables: ReportTables, quarantined: np.ndarray[Any, np.dtyp
     title = TITLES.get(name) or text.plain(name, 60).replace("_", " ").capitalize()
     count = int(set_aside.sum())
     said = charts.spoken(title, len(scores), flagged, count)
-    return Panel(title, name in decision.voters, len(scores), flagged, count, chart, silence, said)
+    return Panel(title, _role(name, decision), len(scores), flagged, count, chart, silence, said)
 
 
 def _suspect(row: Mapping[str, Any], tables: ReportTables) -> Suspect:
@@ -186,6 +186,12 @@ def _reasons(value: Any) -> tuple[str, ...]:
     if not isinstance(value, Iterable):
         return ()
     return tuple(text.plain(reason, 280) for reason in list(value)[:6] if str(reason).strip())
+
+
+def _role(name: str, decision: Decision) -> str:
+    if name in decision.skipped:
+        return "left out"
+    return "votes" if name in decision.voters else "reports only"
 
 
 @dataclass(frozen=True)
