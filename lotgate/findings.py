@@ -9,6 +9,7 @@ All functions here are pure: tables in, tables out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -134,3 +135,103 @@ def findings_frame(
             "flagged": np.asarray(flagged, bool),
         }
     )
+
+
+def combined_p_values(findings: pd.DataFrame, voters: tuple[str, ...]) -> pd.Series[float]:
+    """Per sample, the smallest p-value over the voters times their number (Bonferroni), at most 1.
+
+    Returns:
+        p-values indexed by sample_id.
+    """
+    votes = findings[findings["detector"].isin(voters)]
+    smallest = votes.groupby("sample_id")["p_value"].min()
+    return (smallest * max(1, votes["detector"].nunique())).clip(upper=1.0)
+
+
+def quarantine_limit(p_values: npt.NDArray[np.float64], policy: Policy) -> float:
+    """Samples with p ≤ this limit are quarantined.
+
+    The largest of the p-values t with t·N / #{p ≤ t} ≤ false_discovery_rate (Benjamini & Hochberg 1995; valid for
+    conformal p-values: Bates et al. 2023), and never above false_quarantine_rate. On a clean lot the first condition
+    mostly fails everywhere, so nothing is quarantined; on a poisoned one the second still bounds what clean rows lose.
+    0 where nothing qualifies.
+    """
+    ordered = np.sort(p_values)
+    allowed = policy.false_discovery_rate * np.arange(1, len(ordered) + 1) / len(ordered)
+    passing = ordered[(ordered <= allowed) & (ordered <= policy.false_quarantine_rate)]
+    return float(passing[-1]) if len(passing) else 0.0
+
+
+def suspicion(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """p-values as scores in [0, 1): e / (1 + e) with e = −log₁₀ p, so p = .1 scores .5 and p = .01 two thirds."""
+    evidence = -np.log10(np.clip(p_values, 1e-300, 1.0))
+    return np.asarray(evidence / (1 + evidence))
+
+
+def decide(
+    findings: pd.DataFrame,
+    manifest: pd.DataFrame,
+    exclusions: pd.DataFrame,
+    policy: Policy,
+    words: Mapping[str, str],
+) -> pd.DataFrame:
+    """One verdict per sample of the lot.
+
+    Args:
+        findings: of the samples that were scanned; may be empty.
+        manifest: every sample of the lot; its extra columns are carried through.
+        exclusions: sample_id, reason: what the contract quarantined; such samples score 1.
+        policy: the voters and the error rates.
+        words: detector name → clause for the reasons.
+
+    Returns:
+        Verdicts: sample_id, label, action, score, reasons, then source and the lot's extra columns.
+    """
+    p = combined_p_values(findings, policy.voters)
+    limit = quarantine_limit(p.to_numpy(np.float64), policy)
+    excluded = dict(zip(exclusions["sample_id"], exclusions["reason"], strict=True))
+    spoken = _reasons(findings, policy, p[p <= limit].index, words)
+    ids = manifest["sample_id"]
+    scores = dict(zip(p.index, suspicion(p.to_numpy(np.float64)), strict=True))
+    reasons = [excluded.get(i) or spoken.get(i, "") for i in ids]
+    carried = [c for c in manifest.columns if c not in {"sample_id", "label", "uri", "sha256", "row", "defect"}]
+    verdicts = pd.DataFrame(
+        {
+            "sample_id": ids,
+            "label": manifest["label"],
+            "action": pd.Series(["quarantine" if reason else "keep" for reason in reasons], dtype="str"),
+            "score": [1.0 if i in excluded else float(scores.get(i, 0.0)) for i in ids],
+            "reasons": pd.Series(reasons, dtype="str"),
+        }
+    )
+    return pd.concat([verdicts, manifest[carried]], axis=1)
+
+
+def _reasons(findings: pd.DataFrame, policy: Policy, ids: pd.Index[Any], words: Mapping[str, str]) -> dict[str, str]:
+    """Per quarantined sample, the clauses of the voters whose evidence is strong, the strongest first."""
+    votes = findings[findings["detector"].isin(policy.voters) & findings["sample_id"].isin(ids)]
+    strongest = votes.groupby("sample_id")["p_value"].transform("min")
+    loud = votes[(votes["p_value"] <= policy.false_quarantine_rate) | (votes["p_value"] == strongest)]
+    clauses: dict[str, list[str]] = {}
+    for sample, detector, p in loud.sort_values(["p_value", "detector"])[
+        ["sample_id", "detector", "p_value"]
+    ].itertuples(index=False):
+        clauses.setdefault(sample, []).append(f"{words.get(detector, detector)} ({detector}, p = {_short(p)})")
+    return {sample: "; ".join(parts) for sample, parts in clauses.items()}
+
+
+def _short(p: float) -> str:
+    return f"{p:.2g}" if p >= 1e-12 else "< 1e-12"
+
+
+def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome, tuple[str, ...]]:
+    """The lot's decision and why: rejected when a critical check failed or none ran, else by what is quarantined."""
+    failed = [check for check in checks if check.critical and not check.passed]
+    n, n_quarantined = len(verdicts), int((verdicts["action"] == "quarantine").sum())
+    if failed or not checks:
+        return "reject", tuple(check.detail or check.name for check in failed) or ("no check was run",)
+    if n_quarantined == 0:
+        return "accept", (f"All {n:,} samples passed every check and no detector found evidence of poisoning.",)
+    share = n_quarantined / n
+    words = f"{n_quarantined:,} of {n:,} samples ({share:.1%}) are suspect and were set aside; the rest passed."
+    return "accept_with_quarantine", (words,)

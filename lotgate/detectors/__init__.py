@@ -2,7 +2,8 @@
 
 from lotgate.detector import Detector
 from lotgate.detectors.activation_clustering import ActivationClustering
-from lotgate.detectors.de_pois import DePois
+
+# from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.spectral_signatures import SpectralSignatures
 
-DETECTORS: tuple[type[Detector], ...] = (ActivationClustering, SpectralSignatures, DePois)
+DETECTORS: tuple[type[Detector], ...] = (ActivationClustering, SpectralSignatures)

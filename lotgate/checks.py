@@ -1,0 +1,313 @@
+"""The promises every detector keeps, as checks that ship with the library.
+
+`check_detector(MyDetector(), folder)` runs all of them on small hostile examples and raises AssertionError with
+words at the first broken promise. The examples have features with a large mean and poison on the side of the origin:
+an easy example would let an uncentred score pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import nn
+
+from lotgate.data import Dataset, Modality, Task
+from lotgate.detector import Detector, Evidence, scan
+from lotgate.errors import InputError
+from lotgate.probe import FeatureMap, Network, Probe
+
+Claim = Literal["backdoor", "outliers", "flips", "nothing"]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Evidence with known truth.
+
+    Attributes:
+        evidence: what a detector sees.
+        planted: (N,) which suspect rows were planted; detectors never see it.
+    """
+
+    evidence: Evidence
+    planted: npt.NDArray[np.bool_]
+
+
+def example(
+    folder: Path,
+    claim: Claim,
+    *,
+    modality: Modality = "table",
+    task: Task = "classification",
+    seed: int = 0,
+    n: int = 400,
+    classes: int = 3,
+) -> Example:  # fmt: skip
+    """A small lot with 8% planted poison of the claimed kind ("nothing": clean), and half as many trusted rows.
+
+    The backdoor turns rows of class 1 into class 0; outliers come from nowhere; flips move a label or a target.
+    """
+    rng = np.random.default_rng(seed)
+    x, y = _clean(rng, n, classes, modality, task)
+    trusted_x, trusted_y = _clean(rng, n // 2, classes, modality, task)
+    planted = np.zeros(n, bool)
+    if claim != "nothing":
+        pool = np.flatnonzero(y == 1) if claim == "backdoor" and task == "classification" else np.arange(n)
+        planted[rng.choice(pool, int(0.08 * n), replace=False)] = True
+        x, y = _plant(x, y, planted, claim, task, classes, rng)
+    names = tuple(f"class {c}" for c in range(classes)) if task == "classification" else ()
+    suspect = _dataset(folder / "lot", x, y, modality, task, names)
+    trusted = _dataset(folder / "trusted", trusted_x, trusted_y, modality, task, names)
+    probe, twin = (_transparent_probe(suspect, trusted, view) for view in ("lot", "trusted"))
+    half = len(trusted) // 2
+    evidence = Evidence(suspect, trusted.select(trusted.ids[:half]), trusted.select(trusted.ids[half:]), probe, twin)
+    return Example(evidence, planted)
+
+
+def _clean(
+    rng: np.random.Generator, n: int, classes: int, modality: Modality, task: Task
+) -> tuple[Floats, npt.NDArray[Any]]:
+    group = rng.integers(classes, size=n)
+    if modality == "image":
+        x = rng.normal(0.3, 0.05, (n, 1, 8, 8))
+        for c in range(classes):
+            x[group == c, :, 1 + 2 * c : 3 + 2 * c, 1:7] += 0.4
+        x = np.round(np.clip(x, 0, 1) * 255) / 255
+    else:
+        x = rng.normal(5.0, 1.0, (n, 6))  # a mean far from zero: uncentred scores fail here
+        x[:, 0] += 4 * group
+    if task == "regression":
+        flat = x.reshape(n, -1)
+        return x.astype(np.float32), (3 * flat[:, 0] - 2 * flat[:, 1] + rng.normal(0, 0.3, n)).astype(np.float32)
+    return x.astype(np.float32), group.astype(np.int64)
+
+
+def _plant(
+    x: Floats, y: npt.NDArray[Any], planted: npt.NDArray[np.bool_], claim: Claim, task: Task, classes: int,
+    rng: np.random.Generator,
+) -> tuple[Floats, npt.NDArray[Any]]:  # fmt: skip
+    x, y = x.copy(), y.copy()
+    image = x.ndim == 4
+    if claim == "outliers":
+        x[planted] = rng.random((int(planted.sum()), *x.shape[1:])) * (1 if image else -8)
+    elif claim == "backdoor":
+        if image:
+            x[planted, :, -2:, -2:] = 1.0
+        else:
+            x[planted, 1:4] -= 7.0  # towards the origin, against the mean
+        if task == "classification":
+            y[planted] = 0
+    if claim == "flips" or (task == "regression" and claim != "outliers"):
+        y[planted] = (y[planted] + 1) % classes if task == "classification" else y.max() + 3 * y.std()
+    return x, y
+
+
+def _dataset(
+    folder: Path, x: Floats, y: npt.NDArray[Any], modality: Modality, task: Task, classes: tuple[str, ...]
+) -> Dataset:
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = np.round(x * 255).astype(np.uint8) if modality == "image" else x
+    np.save(folder / "store.npy", stored)
+    ids = [f"{folder.name}{i:05d}" for i in range(len(x))]
+    manifest = pd.DataFrame(
+        {
+            "sample_id": ids, "uri": ids, "label": [classes[c] for c in y] if classes else y.astype(float),
+            "source": "", "sha256": ids, "row": np.arange(len(x)), "defect": None,
+        }
+    )  # fmt: skip
+    features = tuple(f"f{i}" for i in range(x.shape[1])) if modality == "table" else ()
+    return Dataset(modality, task, manifest, folder, folder / "store.npy", classes, features)
+
+
+def _transparent_probe(suspect: Dataset, trusted: Dataset, view: str) -> Probe:
+    """A probe whose features are the flattened sample and whose logits are those of the nearest class mean."""
+    seen = suspect if view == "lot" else trusted
+    flat = {d.store: d.batch(np.arange(len(d))).x.reshape(len(d), -1) for d in (suspect, trusted)}
+    width, outputs = flat[seen.store].shape[1], max(1, len(seen.classes))
+    network = Network(nn.Flatten(), width, outputs).eval()
+    with torch.no_grad():
+        weight, bias = _nearest_mean(flat[seen.store], seen.y, len(seen.classes))
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(bias)
+        maps = {store: FeatureMap(x, network.head(torch.from_numpy(x)).numpy()) for store, x in flat.items()}
+    y = seen.y
+    centre, scale = (0.0, 1.0) if seen.task == "classification" else (float(y.mean()), float(y.std()) or 1.0)
+    return Probe(network, maps, centre, scale)
+
+
+def _nearest_mean(x: Floats, y: npt.NDArray[Any], classes: int) -> tuple[torch.Tensor, torch.Tensor]:
+    if classes == 0:
+        a = np.c_[x, np.ones(len(x))].astype(np.float64)
+        target = (y - y.mean()) / (y.std() or 1.0)
+        solved = np.linalg.solve(a.T @ a + 1e-3 * np.eye(a.shape[1]), a.T @ target)
+        return torch.from_numpy(solved[None, :-1]).float(), torch.from_numpy(solved[-1:]).float()
+    means = np.stack([x[y == c].mean(0) if (y == c).any() else np.full(x.shape[1], 1e3) for c in range(classes)])
+    return torch.from_numpy(means).float(), torch.from_numpy(-0.5 * np.square(means).sum(1)).float()
+
+
+def check_finds_planted(detector: Detector, folder: Path, claim: Claim, modality: Modality, task: Task) -> None:
+    """Poison that the detector claims to catch ranks above clean rows, and is flagged more often than they are."""
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415  (a user's live screening does not need it)
+
+    case = example(folder, claim, modality=modality, task=task)
+    findings = _scan(detector, case.evidence)
+    auroc = roc_auc_score(case.planted, findings["score"])
+    assert auroc > 0.85, f"{detector.name} ranks planted {claim} at AUROC {auroc:.3f}"
+    caught, lost = findings["flagged"][case.planted].mean(), findings["flagged"][~case.planted].mean()
+    assert caught > 0.2, f"{detector.name} flags {caught:.2f} of {claim}"
+    assert lost < 0.05, f"{detector.name} flags {lost:.2f} of clean rows beside planted {claim}"
+
+
+def check_quiet_on_clean(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """A clean lot stays (almost) unflagged."""
+    flagged = [
+        _scan(detector, example(folder / str(seed), "nothing", modality=modality, task=task, seed=seed).evidence)[
+            "flagged"
+        ].mean()
+        for seed in (1, 2)
+    ]
+    assert np.mean(flagged) <= 0.04, f"{detector.name} flags {np.mean(flagged):.3f} of clean lots"
+
+
+def check_order_and_batch_size(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """A sample's score depends on it alone: not on its neighbours in the batch, their order or their number."""
+    case = example(folder, "outliers", modality=modality, task=task)
+    suspect = case.evidence.suspect
+    scorer = detector.fit(case.evidence, np.random.default_rng(0))
+    whole = scorer.score(suspect.batch(np.arange(len(suspect))))
+    order = np.random.default_rng(1).permutation(len(suspect))
+    assert np.allclose(scorer.score(suspect.batch(order)), whole[order], rtol=1e-4, atol=1e-5), "order changes scores"
+    for size in (1, 7):
+        some = np.concatenate([scorer.score(b) for b in suspect.select(suspect.ids[:50]).batches(size)])
+        assert np.allclose(some, whole[:50], rtol=1e-4, atol=1e-5), f"batches of {size} change scores"
+
+
+def check_forgets_and_repeats(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """Same seed, same scores; an earlier fit on other evidence changes nothing."""
+    before = detector.model_dump()
+    first = example(folder / "a", "outliers", modality=modality, task=task, seed=3).evidence
+    second = example(folder / "b", "nothing", modality=modality, task=task, seed=4, n=200).evidence
+    fresh = _scan(detector, first)
+    _scan(detector, second)
+    again = _scan(detector, first)
+    assert fresh.equals(again), f"{detector.name} gives other findings the second time"
+    assert detector.model_dump() == before, f"{detector.name} changed its own parameters"
+
+
+def check_touches_nothing(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """Evidence, probe and the global random states are left as they were."""
+    evidence = example(folder, "outliers", modality=modality, task=task).evidence
+    assert evidence.probe is not None
+    before = _state(evidence)
+    numpy_state, torch_state = np.random.get_state()[1], torch.get_rng_state()  # noqa: NPY002  (the state under watch)
+    _scan(detector, evidence)
+    assert np.array_equal(np.random.get_state()[1], numpy_state), "numpy's global state changed"  # type: ignore[arg-type]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_state), "torch's global state changed"
+    assert all(np.array_equal(a, b) for a, b in zip(before, _state(evidence), strict=True)), "evidence changed"
+
+
+def check_findings_are_whole(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """One finite finding per id; p-values in (0, 1] that never rise with the score; flagged means over threshold."""
+    evidence = example(folder, "outliers", modality=modality, task=task).evidence
+    findings = _scan(detector, evidence)
+    assert list(findings["sample_id"]) == list(evidence.suspect.ids), "ids are missing, doubled or out of order"
+    assert np.isfinite(findings["score"]).all(), "a score is not finite"
+    p = findings.sort_values("score")["p_value"].to_numpy()
+    assert ((p > 0) & (p <= 1)).all(), "a p-value lies outside (0, 1]"
+    assert (np.diff(p) <= 1e-12).all(), "a p-value rises with the score"
+    scorer = detector.fit(evidence, np.random.default_rng(0))
+    assert np.array_equal(findings["flagged"], findings["score"] > scorer.threshold), "flagged is not score > threshold"
+
+
+def check_names_missing_evidence(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """What is needed and missing is named."""
+    evidence = example(folder, "nothing", modality=modality, task=task).evidence
+    for need in sorted(detector.needs):
+        try:
+            scan(detector, replace(evidence, **{need: None}), np.random.default_rng(0))
+        except InputError as error:
+            assert need in str(error), f"{detector.name} does not name {need}: {error}"
+        else:
+            raise AssertionError(f"{detector.name} needs {need}, and ran without it")
+
+
+def check_degenerate(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """One class, one sample, constant features: finite scores or a clear error, never NaN."""
+    case = example(folder, "nothing", modality=modality, task=task, n=120).evidence
+    suspect = case.suspect
+    lots = {"one sample": suspect.select(suspect.ids[:1])}
+    if task == "classification":
+        lots["one class"] = suspect.select(suspect.ids[suspect.y == 0])
+    constant = folder / "constant.npy"
+    np.save(constant, np.repeat(np.load(suspect.store)[:1], len(suspect), axis=0))
+    lots["constant features"] = replace(suspect, store=constant)
+    for words, lot in lots.items():
+        assert case.probe is not None
+        flat = lot.batch(np.arange(len(lot))).x
+        maps = {k: FeatureMap(_of(p, flat, lot, 0), _of(p, flat, lot, 1)) for k, p in (("p", case.probe),)}
+        probe = replace(case.probe, maps={**case.probe.maps, lot.store: maps["p"]})
+        twin = None if case.twin is None else replace(case.twin, maps={**case.twin.maps, lot.store: maps["p"]})
+        try:
+            findings = _scan(detector, replace(case, suspect=lot, probe=probe, twin=twin))
+        except InputError:
+            continue
+        assert np.isfinite(findings["score"]).all(), f"{detector.name} on {words}: a score is not finite"
+        assert np.isfinite(findings["p_value"]).all(), f"{detector.name} on {words}: a p-value is not finite"
+
+
+def _of(probe: Probe, x: Floats, lot: Dataset, which: int) -> Floats:
+    """Features or logits of a lot, laid out by store row."""
+    with torch.no_grad():
+        out = probe.network(torch.from_numpy(x))[which].numpy()
+    laid = np.full((int(lot.rows.max()) + 1, out.shape[1]), np.nan, np.float32)
+    laid[lot.rows] = out
+    return laid
+
+
+Check = Callable[[Detector, Path, Modality, Task], None]
+CHECKS: tuple[Check, ...] = (
+    check_quiet_on_clean, check_order_and_batch_size, check_forgets_and_repeats, check_touches_nothing,
+    check_findings_are_whole, check_names_missing_evidence, check_degenerate,
+)  # fmt: skip
+
+
+def check_detector(detector: Detector, folder: Path, claims: tuple[Claim, ...] = ()) -> None:
+    """Runs every check on every modality and task that the detector takes.
+
+    Args:
+        folder: for small files; may be temporary.
+        claims: kinds of planted poison that it must find.
+
+    Raises:
+        AssertionError: the first broken promise, in words.
+    """
+    for modality in sorted(detector.modalities):
+        for task in sorted(detector.tasks):
+            if modality == "image" and task == "regression":
+                continue
+            place = folder / f"{detector.name}-{modality}-{task}"
+            for check in CHECKS:
+                check(detector, place / check.__name__, modality, task)
+            for claim in claims:
+                check_finds_planted(detector, place / claim, claim, modality, task)
+
+
+def _scan(detector: Detector, evidence: Evidence) -> pd.DataFrame:
+    return scan(detector, evidence, np.random.default_rng(0))
+
+
+def _state(evidence: Evidence) -> list[npt.NDArray[Any]]:
+    """Copies of everything that a detector could change."""
+    probe = evidence.probe
+    arrays = [np.load(d.store) for d in (evidence.suspect, evidence.trusted) if d is not None]
+    if probe is not None:
+        arrays += [np.array(m.features) for m in probe.maps.values()]
+        arrays += [v.detach().numpy().copy() for v in probe.network.state_dict().values()]
+    return arrays

@@ -1,0 +1,356 @@
+"""Each step of a screening: files in, one library call, files out. `run` is the run's folder.
+
+The Prefect tasks and `lotgate scan` call these same functions; docs/architecture.md lists the files.
+`decision.json` is written last: a folder without one is an interrupted run, and may be run again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import shutil
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lotgate import __version__
+from lotgate.contract import contract as make_contract
+from lotgate.data import Dataset
+from lotgate.detector import Evidence, score_dataset
+from lotgate.errors import InputError, LotError, OutputError, TrustedError
+from lotgate.files import write_table, write_text
+from lotgate.findings import Check, Decision, GateResult, findings_frame, outcome
+from lotgate.findings import decide as make_verdicts
+from lotgate.gate import gate_contract, gate_verdicts
+from lotgate.ingest import ingest as read_lot
+from lotgate.probe import Probe, Say, load_probe, map_features, n_outputs, train_probe
+from lotgate.report import report as write_report
+from lotgate.settings import BY_NAME, Settings
+
+log = logging.getLogger("lotgate")
+
+OUTPUTS = (
+    "manifest.parquet", "exclusions.parquet", "findings.parquet", "verdicts.parquet", "contract.json", "gate.json",
+    "decision.json", "report.html",
+)  # fmt: skip
+FOLDERS = ("work", "data_docs")
+STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expectations", "prefect", "dvc")
+
+
+def open_run(run: Path) -> bool:
+    """Makes the run's folder ready: new, or cleared of an earlier run. Returns whether it is new.
+
+    Raises:
+        OutputError: it cannot be written, or holds files that are not a run's.
+    """
+    foreign = [p.name for p in run.iterdir() if p.name not in {*OUTPUTS, *FOLDERS}] if run.is_dir() else []
+    if foreign:
+        raise OutputError(
+            f"the output folder holds other files ({', '.join(sorted(foreign)[:3])})",
+            where=run,
+            action="give an empty folder, or one that an earlier run wrote",
+        )
+    new = not run.exists()
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        for name in OUTPUTS:
+            (run / name).unlink(missing_ok=True)
+        for name in FOLDERS:
+            shutil.rmtree(run / name, ignore_errors=True)
+        probe = run / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"the output folder cannot be written: {error.strerror}", where=run, action="give a writable folder"
+        ) from error
+    return new
+
+
+def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task: str, settings: Settings) -> Path:
+    """Reads the trusted set, then the lot in its terms → manifest.parquet.
+
+    Raises:
+        TrustedError: there is no trusted set and the policy does not allow that.
+        LotError: the lot cannot be read.
+    """
+    if trusted is None and not settings.policy.allow_untrusted:
+        raise TrustedError(
+            "no trusted set was given",
+            where="--trusted",
+            action="collect some vetted samples of every class (20% of a lot is plenty, 5% helps) and give their path; "
+            "or set policy.allow_untrusted: true, and the decision will say that it was made without one",
+        )
+    with timed(run, "ingest"):
+        vetted = None
+        if trusted is not None:
+            vetted = read_lot(
+                trusted, run / "work/trusted", role="trusted", target=target, task=task,  # type: ignore[arg-type]
+                settings=settings.ingest,
+            )  # fmt: skip
+        suspect = read_lot(
+            lot, run / "work/lot", role="lot", target=target, task=task,  # type: ignore[arg-type]
+            like=vetted, settings=settings.ingest,
+        )  # fmt: skip
+        record = {"lot_path": str(lot), "trusted_path": None if trusted is None else str(trusted)}
+        write_text(run / "work/inputs.json", json.dumps(record))
+        return write_table(run / "manifest.parquet", suspect.manifest)
+
+
+def contract(run: Path, settings: Settings) -> GateResult:
+    """Judges the manifest against the trusted set, before any model → contract.json, exclusions.parquet."""
+    with timed(run, "contract"):
+        suspect, trusted = load_datasets(run)
+        tables = make_contract(suspect, trusted, settings.contract)
+        result = gate_contract(tables, settings.contract, run / "data_docs")
+        write_table(run / "exclusions.parquet", tables.exclusions)
+        write_text(run / "contract.json", result.model_dump_json(indent=1))
+        return result
+
+
+def gather(run: Path, settings: Settings) -> Path:
+    """Trains the probe on the lot and its twin on trusted rows, and maps their features → work/probe, work/twin."""
+    with timed(run, "gather"):
+        evidence = split(run, settings)
+        suspect = evidence.suspect
+        if len(suspect) < 2:
+            raise LotError(
+                "fewer than two samples are left to screen after the contract",
+                where=run / "exclusions.parquet",
+                action="read the reasons there and deliver the lot again",
+            )
+        shared = {"lot": suspect}
+        if evidence.trusted is not None:
+            shared["trusted"] = load_trusted(run).usable()
+        probe = train_probe(suspect, settings.probe, generator(settings, "probe"), _say("probe"))
+        map_features(probe, shared, run / "work/probe")
+        if evidence.trusted is not None:
+            twin = train_probe(evidence.trusted, settings.probe, generator(settings, "twin"), _say("twin"))
+            map_features(twin, shared, run / "work/twin")
+        return run / "work/probe"
+
+
+def detectors_for(run: Path, settings: Settings) -> list[str]:
+    """The detectors to run on this lot: voters first, then those that only report."""
+    suspect = Dataset.load(run / "work/lot")
+    wanted = dict.fromkeys((*settings.policy.voters, *settings.detectors))
+    return [name for name in wanted if not _skipped(settings, name, suspect)]
+
+
+def detect(run: Path, detector: str, settings: Settings) -> Path:
+    """Fits one detector and scores the lot → work/findings/<detector>.parquet.
+
+    A detector that fails leaves `<detector>.error` with the reason instead, and the gate turns that into a failed
+    check: a crashed scan is never a skipped one.
+    """
+    with timed(run, detector):
+        folder = run / "work/findings"
+        try:
+            made = settings.detector(detector)
+            evidence = load_evidence(run, settings)
+            made.require(evidence)
+            scorer = made.fit(evidence, generator(settings, detector))
+            findings = score_dataset(detector, scorer, evidence.suspect)
+        except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
+            log.error("%s failed: %s", detector, error)
+            return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
+        write_text(folder / f"{detector}.json", json.dumps({"threshold": _finite(scorer.threshold)}))
+        return write_table(folder / f"{detector}.parquet", findings)
+
+
+def decide(run: Path, settings: Settings) -> Path:
+    """Findings → one verdict per sample → findings.parquet, verdicts.parquet."""
+    with timed(run, "decide"):
+        files = sorted((run / "work/findings").glob("*.parquet"))
+        empty = findings_frame(nothing := np.array([]), "", nothing, nothing, nothing)
+        findings = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True) if files else empty
+        write_table(run / "findings.parquet", findings)
+        words = {name: detector.reason for name, detector in BY_NAME.items()}
+        manifest, exclusions = (pd.read_parquet(run / f"{name}.parquet") for name in ("manifest", "exclusions"))
+        verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
+        return write_table(run / "verdicts.parquet", verdicts)
+
+
+def gate(run: Path, settings: Settings) -> GateResult:
+    """Judges findings and verdicts → gate.json."""
+    with timed(run, "gate"):
+        suspect = Dataset.load(run / "work/lot")
+        voters = [name for name in settings.policy.voters if not _skipped(settings, name, suspect)]
+        result = gate_verdicts(
+            pd.read_parquet(run / "findings.parquet"), pd.read_parquet(run / "verdicts.parquet"),
+            list(suspect.ids), list(split(run, settings).suspect.ids), voters, settings.policy, run / "data_docs",
+        )  # fmt: skip
+        crashed = sorted((run / "work/findings").glob("*.error"))
+        failed = tuple(
+            Check(
+                name=f"{file.stem} ran to its end", passed=False, observed="failed", limit="ran",
+                critical=file.stem in voters, detail=f"{file.stem} failed: {file.read_text(encoding='utf-8')}",
+            )
+            for file in crashed
+        )  # fmt: skip
+        result = GateResult(checks=(*failed, *result.checks))
+        write_text(run / "gate.json", result.model_dump_json(indent=1))
+        return result
+
+
+def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") -> Decision:
+    """The lot's decision and everything it rests on → decision.json."""
+    suspect = Dataset.load(run / "work/lot")
+    trusted = load_datasets(run)[1]
+    verdicts = pd.read_parquet(run / "verdicts.parquet")
+    results = [GateResult.model_validate_json((run / name).read_text()) for name in _gates(run)]
+    checks = tuple(check for result in results for check in result.checks)
+    decision, reasons = outcome(verdicts, checks)
+    if trusted is None:
+        reasons = (*reasons, "This decision was made without a trusted set, as the policy allows: it is a weak one.")
+    skipped = {name: why for name in settings.policy.voters if (why := _skipped(settings, name, suspect))}
+    concluded = Decision(
+        decision=decision, reasons=reasons, dataset=dataset, lot=lot, lot_fingerprint=suspect.fingerprint,
+        trusted_fingerprint=None if trusted is None else trusted.fingerprint, trusted=trusted is not None,
+        task=suspect.task, modality=suspect.modality, n_samples=len(suspect),
+        n_quarantined=int((verdicts["action"] == "quarantine").sum()),
+        voters=tuple(name for name in settings.policy.voters if name not in skipped), skipped=skipped,
+        thresholds=_thresholds(run), checks=checks, seconds=_seconds(run), versions=versions(), seed=settings.seed,
+        settings=settings.model_dump(mode="json"),
+    )  # fmt: skip
+    write_text(run / "decision.json", concluded.model_dump_json(indent=1))
+    return concluded
+
+
+def report(run: Path) -> Path:
+    """All tables → report.html."""
+    return write_report(run)
+
+
+def screen(
+    run: Path, lot: Path, trusted: Path | None, settings: Settings, target: str | None = None, task: str = "auto"
+) -> Decision:
+    """Every step in order, in this process, without Prefect. A run that fails leaves no new folder behind."""
+    new = open_run(run)
+    try:
+        ingest(run, lot, trusted, target, task, settings)
+        if contract(run, settings).passed:
+            gather(run, settings)
+            for detector in detectors_for(run, settings):
+                detect(run, detector, settings)
+            decide(run, settings)
+            gate(run, settings)
+        else:
+            decide(run, settings)
+        decision = conclude(run, settings)
+        report(run)
+    except (InputError, KeyboardInterrupt, OSError):
+        if new:
+            shutil.rmtree(run, ignore_errors=True)
+        raise
+    return decision
+
+
+def load_datasets(run: Path) -> tuple[Dataset, Dataset | None]:
+    """The lot and the trusted set as ingested, unreadable samples included."""
+    trusted = load_trusted(run) if (run / "work/trusted/dataset.json").exists() else None
+    return Dataset.load(run / "work/lot"), trusted
+
+
+def load_trusted(run: Path) -> Dataset:
+    """The trusted set as ingested."""
+    return Dataset.load(run / "work/trusted")
+
+
+def split(run: Path, settings: Settings) -> Evidence:
+    """Evidence without probes: what the contract left of the lot, and the trusted set in two parts."""
+    lot, vetted = load_datasets(run)
+    excluded = set(pd.read_parquet(run / "exclusions.parquet")["sample_id"])
+    suspect = lot.usable()
+    suspect = suspect.select([i for i in suspect.ids if i not in excluded])
+    if vetted is None:
+        return Evidence(suspect)
+    reference, heldout = split_trusted(vetted.usable(), settings.heldout_rate, generator(settings, "split"))
+    return Evidence(suspect, reference, heldout)
+
+
+def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    """Reference and held-out rows, drawn within each class so that both know every class."""
+    y = trusted.y if trusted.task == "classification" else np.zeros(len(trusted), np.int64)
+    order = rng.permutation(len(trusted))
+    heldout: list[str] = []
+    for c in np.unique(y):
+        mine = order[y[order] == c]
+        heldout.extend(trusted.ids[mine[: round(len(mine) * heldout_rate)]])
+    held = set(heldout)
+    return trusted.select([i for i in trusted.ids if i not in held]), trusted.select(heldout)
+
+
+def load_evidence(run: Path, settings: Settings) -> Evidence:
+    """Everything detectors may look at, from the files of the steps before."""
+    evidence = split(run, settings)
+    probe = _load_probe(run / "work/probe", settings, evidence.suspect)
+    twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence.suspect)
+    return Evidence(evidence.suspect, evidence.trusted, evidence.heldout, probe, twin)
+
+
+def generator(settings: Settings, step: str) -> np.random.Generator:
+    """The generator of one step: the same seed gives the same draws, whichever other steps ran."""
+    return np.random.default_rng([settings.seed, zlib.crc32(step.encode())])
+
+
+@contextmanager
+def timed(run: Path, step: str) -> Iterator[None]:
+    """Notes how many seconds the step took, under work/seconds/."""
+    log.info("%s …", step)
+    start = time.perf_counter()
+    yield
+    seconds = round(time.perf_counter() - start, 3)
+    write_text(run / f"work/seconds/{step}.json", json.dumps({"at": time.time(), "seconds": seconds}))
+    log.info("%s: %.1f s", step, seconds)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Lotgate and of what its results depend on."""
+    found = {"lotgate": __version__, "python": platform.python_version()}
+    for name in STACK:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _load_probe(folder: Path, settings: Settings, like: Dataset) -> Probe:
+    return load_probe(folder, settings.probe, like.shape, n_outputs(like))
+
+
+def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:
+    """Why a detector does not judge this lot; empty where it does."""
+    if settings.detector(name).applies_to(suspect):
+        return ""
+    return f"does not apply to {suspect.modality} lots with a {suspect.task} label"
+
+
+def _say(step: str) -> Say:
+    return lambda words: log.info("%s: %s", step, words)
+
+
+def _gates(run: Path) -> list[str]:
+    return [name for name in ("contract.json", "gate.json") if (run / name).exists()]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _thresholds(run: Path) -> dict[str, float | None]:
+    files = sorted((run / "work/findings").glob("*.json"))
+    return {file.stem: json.loads(file.read_text())["threshold"] for file in files}
+
+
+def _seconds(run: Path) -> dict[str, float]:
+    records = {file.stem: json.loads(file.read_text()) for file in (run / "work/seconds").glob("*.json")}
+    return {step: record["seconds"] for step, record in sorted(records.items(), key=lambda item: item[1]["at"])}

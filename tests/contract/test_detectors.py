@@ -1,0 +1,51 @@
+"""Every detector keeps every promise of lotgate.checks, except for those in the ledger, with the reason."""
+
+from pathlib import Path
+
+import pytest
+
+from lotgate.checks import CHECKS, Check, Claim, check_finds_planted
+from lotgate.data import Modality, Task
+from lotgate.detector import Detector
+from lotgate.detectors import DETECTORS
+
+#: Known failures: {detector: {check: reason}}. Strict: an entry that no longer fails must go.
+LEDGER: dict[str, dict[str, str]] = {}
+
+#: Small instances, so that the suite stays quick, and the kinds of poison each detector claims to find.
+CLAIMS: dict[str, tuple[Claim, ...]] = {
+    "activation_clustering": ("backdoor",),
+    "spectral_signatures": ("backdoor",),
+}
+SMALL: dict[str, dict[str, object]] = {}
+
+CASES = [
+    (detector, modality, task)
+    for detector in DETECTORS
+    for modality in sorted(detector.modalities)
+    for task in sorted(detector.tasks)
+    if (modality, task) != ("image", "regression")
+]
+
+
+def small(detector: type[Detector]) -> Detector:
+    return detector(**SMALL.get(detector.name, {}))
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(("detector", "modality", "task"), CASES, ids=lambda v: getattr(v, "name", v))
+def test_promise(detector: type[Detector], modality: Modality, task: Task, check: Check, tmp_path: Path) -> None:
+    reason = LEDGER.get(detector.name, {}).get(check.__name__)
+    if reason is None:
+        check(small(detector), tmp_path, modality, task)
+    else:
+        with pytest.raises(AssertionError):
+            check(small(detector), tmp_path, modality, task)
+
+
+@pytest.mark.parametrize(("detector", "modality", "task"), CASES, ids=lambda v: getattr(v, "name", v))
+def test_finds_what_it_claims(detector: type[Detector], modality: Modality, task: Task, tmp_path: Path) -> None:
+    claims = CLAIMS[detector.name]
+    assert claims, f"{detector.name} claims to find nothing"
+    for claim in claims:
+        check_finds_planted(small(detector), tmp_path / claim, claim, modality, task)
