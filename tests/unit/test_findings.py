@@ -1,0 +1,81 @@
+"""decide(): the rule from findings to verdicts, and from verdicts to the lot's decision."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lotgate.findings import Check, Policy, combined_p_values, decide, findings_frame, outcome, quarantine_limit
+
+POLICY = Policy(voters=("a", "b"))
+
+
+def findings(**p_values: list[float]) -> pd.DataFrame:
+    tables = []
+    for name, values in p_values.items():
+        p = np.array(values)
+        ids = np.array([f"s{i}" for i in range(len(p))], dtype=object)
+        tables.append(findings_frame(ids, name, -np.log10(p), p, p < 0.01))
+    return pd.concat(tables, ignore_index=True)
+
+
+def manifest(n: int) -> pd.DataFrame:
+    ids = [f"s{i}" for i in range(n)]
+    blank = {"uri": ids, "label": "x", "source": "line 4", "sha256": ids, "row": range(n), "defect": None}
+    return pd.DataFrame({"sample_id": ids, **blank, "captured_at": "2026-01-01"})
+
+
+NONE = pd.DataFrame({"sample_id": pd.Series([], dtype=str), "reason": pd.Series([], dtype=str)})
+
+
+def test_bonferroni_over_the_voters_only() -> None:
+    p = combined_p_values(findings(a=[0.01, 0.5], b=[0.2, 0.9], c=[1e-9, 1e-9]), ("a", "b"))
+    assert p.to_dict() == {"s0": 0.02, "s1": 1.0}
+
+
+def test_limit_is_benjamini_hochberg_capped_by_the_false_quarantine_rate() -> None:
+    p = np.array([1e-6, 1e-5, 0.004, 0.03, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    naive = max([t for i, t in enumerate(p, 1) if t <= 0.1 * i / len(p) and t <= 0.01], default=0.0)
+    assert quarantine_limit(p, POLICY) == naive == 0.004
+
+
+def test_a_clean_lot_is_mostly_left_alone() -> None:
+    rng = np.random.default_rng(0)
+    shares = [(p <= quarantine_limit(p, POLICY)).mean() for p in rng.uniform(0.0005, 1, (200, 2000))]
+    assert np.mean(shares) <= 0.001
+
+
+def test_a_poisoned_lot_loses_few_clean_samples() -> None:
+    rng = np.random.default_rng(1)
+    clean, planted = rng.random(1900), rng.uniform(0, 1e-4, 100)
+    limit = quarantine_limit(np.r_[clean, planted], POLICY)
+    assert (planted <= limit).all()
+    assert (clean <= limit).mean() <= 0.01
+
+
+def test_verdicts_carry_reasons_scores_and_extra_columns() -> None:
+    excluded = pd.DataFrame({"sample_id": ["s3"], "reason": ["zero bytes"]})
+    verdicts = decide(findings(a=[1e-9, 0.6, 0.9], b=[0.5, 0.7, 0.4]), manifest(4), excluded, POLICY, {"a": "it is odd"})
+    assert list(verdicts["action"]) == ["quarantine", "keep", "keep", "quarantine"]
+    assert verdicts["reasons"][0].startswith("it is odd (a, p = 1e-09)")
+    assert verdicts["reasons"][3] == "zero bytes"
+    assert verdicts["score"][3] == 1.0
+    assert verdicts["score"].between(0, 1).all()
+    assert verdicts["score"][0] > verdicts["score"][1]
+    assert set(verdicts["source"]) == {"line 4"}
+    assert "captured_at" in verdicts
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "passed", "expected"),
+    [(0, True, "accept"), (1, True, "accept_with_quarantine"), (0, False, "reject"), (2, False, "reject")],
+)
+def test_outcome(quarantined: int, passed: bool, expected: str) -> None:
+    verdicts = pd.DataFrame({"action": ["quarantine"] * quarantined + ["keep"] * (4 - quarantined)})
+    check = Check(name="share", passed=passed, observed=0.1, limit=0.2, detail="too many")
+    decision, reasons = outcome(verdicts, (check,))
+    assert decision == expected
+    assert reasons[0]
+
+
+def test_no_checks_is_a_rejection() -> None:
+    assert outcome(pd.DataFrame({"action": ["keep"]}), ())[0] == "reject"
