@@ -9,6 +9,7 @@ What cannot be read *as a sample* is kept in the manifest with the reason; what 
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -154,7 +155,7 @@ def _refuse_inside(intake: Intake, work: Path) -> None:
 
 def _blame(error: OSError, intake: Intake, work: Path) -> InputError:
     """Whether it was reading or writing that failed, by the file that the error names."""
-    why = error.strerror or str(error)
+    why = os.strerror(error.errno) if error.errno else str(error)
     if isinstance(error.filename, str):
         file = Path(error.filename)
         if not file.is_relative_to(work) and not work.is_relative_to(file):

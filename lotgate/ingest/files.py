@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lotgate.ingest.intake import MISSING, Intake, listed
+from lotgate.ingest.labels import as_text
 
 CSV_SUFFIXES = (".csv",)
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -106,7 +107,7 @@ def _read_csv(intake: Intake) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
+            frame = pd.read_csv(
                 intake.path,
                 encoding="utf-8-sig",
                 names=header,
@@ -117,10 +118,21 @@ def _read_csv(intake: Intake) -> pd.DataFrame:
                 keep_default_na=False,
                 na_values={name: [""] if name in verbatim else list(MISSING) for name in header},
             )
+        return frame.apply(_plain)
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, OverflowError) as error:
         raise intake.error(
             f"the CSV file cannot be read: {str(error).splitlines()[0]}", "export the table again as plain CSV"
         ) from error
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    """Whole numbers beyond 64 bits, which Parquet cannot hold, become floats, or text where even those end."""
+    if values.dtype != object or pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+        return values
+    try:
+        return values.astype("float64")
+    except (OverflowError, TypeError, ValueError):
+        return as_text(values)
 
 
 def _check_csv(intake: Intake) -> list[str]:

@@ -34,6 +34,8 @@ def as_text(values: pd.Series) -> pd.Series:
     """Values as text, None where missing. Whole numbers have no decimals, so 1, 1.0 and "1" are one label."""
     if pd.api.types.is_bool_dtype(values.dtype) and not values.hasnans:
         return values.map({True: "True", False: "False"}).astype(object)
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.astype(object).where(values.notna(), None)
     missing = values.isna().to_numpy()
     texts = np.empty(len(values), dtype=object)
     texts[~missing] = [_text(value) for value in values[~missing].tolist()]
