@@ -1,0 +1,175 @@
+"""How raw columns become features: learned once from the defining set, then applied to any rows, row by row.
+
+Each raw column has one record, plain JSON, of one of these kinds:
+
+    numeric      (x − centre) / scale, clipped to ±10; centre is the median, scale the interquartile range / 1.349
+    boolean      −1, 1
+    datetime     seconds since 1970, then as numeric
+    categorical  one feature per category of the defining set and one for categories it has never seen
+    hashed       text of too many categories: one of a fixed number of buckets
+    dropped      no feature; `why`: all missing, constant, identifier, index column, ignored
+    label, carried   not features either
+
+A missing value, and an infinite one, counts as the centre (0). `missing: true` means that the defining set had
+some, and then the column has an indicator of its own; what is missing where the defining set had nothing missing
+sets one indicator that all other columns share, so that missingness cannot hide a trigger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lotgate.data import FloatArray
+from lotgate.ingest.files import UNNAMED
+from lotgate.ingest.intake import IngestSettings
+from lotgate.ingest.labels import as_numbers, as_text
+
+Record = dict[str, Any]
+CLIP = 10.0  # so that one poisoned outlier cannot wreck a training
+NUMBERS = frozenset({"numeric", "boolean", "datetime"})
+NO_FEATURE = frozenset({"dropped", "label", "carried"})
+#: A text column whose values are all different is an identifier, if there are at least this many.
+FEWEST_FOR_IDENTIFIER = 20
+SHARED_MISSING = "missing where none is expected"
+HASH_KEY = "lotgate ingest 1"  # 16 characters; a change changes every hashed feature
+
+
+def learn(frame: pd.DataFrame, settings: IngestSettings) -> tuple[Record, ...]:
+    """One record per column of `frame`, which holds features only."""
+    return tuple(_learn_column(str(name), frame[name], settings) for name in frame.columns)
+
+
+def _learn_column(name: str, values: pd.Series, settings: IngestSettings) -> Record:
+    kind = _kind(values)
+    known = typed(values, kind)[0]
+    present = known.dropna()
+    missing = len(present) < len(known)
+    why = _why_not(name, kind, present, missing)
+    if why is not None:
+        return {"column": name, "kind": "dropped", "why": why}
+    if kind == "text":
+        categories = sorted(present.unique())
+        if len(categories) > settings.max_categories:
+            return {"column": name, "kind": "hashed", "buckets": settings.hash_buckets, "missing": missing}
+        return {"column": name, "kind": "categorical", "categories": categories, "missing": missing}
+    centre, scale = (0.5, 0.5) if kind == "boolean" else _centre_and_scale(present.to_numpy())
+    return {"column": name, "kind": kind, "centre": centre, "scale": scale, "missing": missing}
+
+
+def _why_not(name: str, kind: str, present: pd.Series, missing: bool) -> str | None:
+    """Why a column is no feature; None where it is one."""
+    if name.startswith(UNNAMED) or name == "__index_level_0__":
+        return "index column"
+    distinct = present.nunique()
+    if distinct == 0:
+        return "all missing"
+    if distinct == 1 and not missing:
+        return "constant"
+    if kind == "text" and distinct == len(present) >= FEWEST_FOR_IDENTIFIER:
+        return "identifier"
+    return None
+
+
+def _kind(values: pd.Series) -> str:
+    if pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+        return "boolean"
+    if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
+        return "datetime"
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return "numeric"
+    numbers, bad = as_numbers(values)
+    return "text" if bad.any() or numbers.isna().all() else "numeric"
+
+
+def _centre_and_scale(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Robust location and scale; finite and positive whatever the values are."""
+    with np.errstate(all="ignore"):
+        low, centre, high = np.quantile(values, [0.25, 0.5, 0.75])
+        for scale in ((high - low) / 1.349, values.std(), np.ptp(values)):
+            if np.isfinite(scale) and scale > 0:
+                return float(centre), float(scale)
+    return float(np.nan_to_num(centre)), 1.0 if np.ptp(values) == 0 else float(np.finfo(np.float64).max)
+
+
+def typed(values: pd.Series, kind: str) -> tuple[pd.Series, pd.Series]:
+    """(float64 with NaN, or text with None; mask of values that cannot be of this kind)."""
+    if kind in NUMBERS:
+        numbers, bad = as_numbers(values)
+        return numbers.where(np.isfinite(numbers)), bad
+    return as_text(values), pd.Series(False, index=values.index)
+
+
+def names(encoding: Sequence[Record]) -> tuple[str, ...]:
+    """The feature names (F,), in the order of `encode`'s columns; empty if no column carries information."""
+    result: list[str] = []
+    for record in encoding:
+        column = record["column"]
+        if record["kind"] in NUMBERS:
+            result.append(column)
+        elif record["kind"] == "categorical":
+            result += [f"{column}={category}" for category in record["categories"]] + [f"{column}: never seen"]
+        elif record["kind"] == "hashed":
+            result += [f"{column}#{bucket}" for bucket in range(record["buckets"])]
+        if record.get("missing"):
+            result.append(f"{column}: missing")
+    return (*result, SHARED_MISSING) if result else ()
+
+
+def raw_values(frame: pd.DataFrame, record: Record) -> pd.Series:
+    """The raw column that a record is about."""
+    return frame[str(record["column"])]
+
+
+def encode(frame: pd.DataFrame, encoding: Sequence[Record]) -> FloatArray:
+    """(N, F) float32, finite, of rows with the raw columns that `encoding` names."""
+    blocks: list[FloatArray] = []
+    unexpected = np.zeros(len(frame), dtype=bool)
+    for record in encoding:
+        if record["kind"] in NO_FEATURE:
+            continue
+        values = typed(raw_values(frame, record), record["kind"])[0]
+        missing = values.isna().to_numpy()
+        if record["kind"] in NUMBERS:
+            blocks.append(_standardised(values.to_numpy(), record)[:, None])
+        elif record["kind"] == "categorical":
+            blocks.append(_one_hot(values, record))
+        else:
+            blocks.append(_hashed(values, record))
+        if record["missing"]:
+            blocks.append(missing.astype(np.float32)[:, None])
+        else:
+            unexpected |= missing
+    return np.concatenate([*blocks, unexpected.astype(np.float32)[:, None]], axis=1)
+
+
+def _standardised(values: npt.NDArray[np.float64], record: Record) -> FloatArray:
+    with np.errstate(over="ignore"):
+        scaled = np.clip((values - record["centre"]) / record["scale"], -CLIP, CLIP)
+    standardised: FloatArray = np.nan_to_num(scaled, nan=0.0).astype(np.float32)
+    return standardised
+
+
+def _one_hot(values: pd.Series, record: Record) -> FloatArray:
+    """(N, categories + 1), the last for categories never seen; a missing value sets none."""
+    categories = record["categories"]
+    index = pd.Index(categories, dtype=object).get_indexer(pd.Index(values, dtype=object))
+    index = np.where(index < 0, len(categories), index)
+    block = np.zeros((len(values), len(categories) + 1), dtype=np.float32)
+    there = values.notna().to_numpy()
+    block[there, index[there]] = 1.0
+    return block
+
+
+def _hashed(values: pd.Series, record: Record) -> FloatArray:
+    """(N, buckets), one bucket set per value by a keyed hash that is the same on every machine."""
+    block = np.zeros((len(values), record["buckets"]), dtype=np.float32)
+    there = values.notna().to_numpy()
+    if there.any():
+        hashes = pd.util.hash_array(values[there].to_numpy(dtype=object), hash_key=HASH_KEY)
+        block[there, hashes % np.uint64(record["buckets"])] = 1.0
+    return block
