@@ -154,13 +154,15 @@ class Dataset:
 
     @classmethod
     def load(cls, folder: Path) -> Dataset:
-        """The dataset that `save` wrote under `folder`."""
+        """The dataset that `save` wrote under `folder`, which may have been moved since with its store in it."""
         record = json.loads((folder / "dataset.json").read_text())
+        record["store"] = _found(record["store"], folder)
+        record["raw"] = None if record["raw"] is None else _found(record["raw"], folder)
         return cls(
             modality=record["modality"], task=record["task"],
             manifest=pd.read_parquet(folder / "manifest.parquet"),
-            root=Path(record["root"]), store=Path(record["store"]), classes=tuple(record["classes"]),
-            features=tuple(record["features"]), raw=None if record["raw"] is None else Path(record["raw"]),
+            root=Path(record["root"]), store=record["store"], classes=tuple(record["classes"]),
+            features=tuple(record["features"]), raw=record["raw"],
             encoding=tuple(record["encoding"]),
         )  # fmt: skip
 
@@ -171,3 +173,8 @@ class Dataset:
         if mask.all():
             return self
         return replace(self, manifest=self.manifest[mask].reset_index(drop=True))
+
+
+def _found(recorded: str, folder: Path) -> Path:
+    beside = folder / Path(recorded).name
+    return beside if beside.exists() and not Path(recorded).exists() else Path(recorded)
