@@ -1,8 +1,8 @@
 """From scores of held-out trusted rows to p-values of suspect rows.
 
 The conformal p-value (1 + #{heldout ≥ s}) / (n + 1) is valid whatever the score, as long as a clean suspect row and a
-held-out row are exchangeable, but it cannot go below 1 / (n + 1). Beyond the `TAIL_START` quantile the exceedances
-follow a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by probability-weighted moments
+held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest TAIL_RATE of the scores (at least
+TAIL_ROWS of them) follow a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by probability-weighted moments
 (Hosking & Wallis 1987, eq. 3), with its shape kept heavy so that extrapolation errs towards larger p-values.
 """
 
@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 Scores = npt.NDArray[np.float64]
 
-TAIL_START = 0.85
+TAIL_RATE = 0.15
+TAIL_ROWS = 12
+MIN_ROWS = 24  # fewer held-out rows are ranked only
 SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
-MIN_TAIL = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +64,10 @@ def calibrate(heldout: Scores) -> Calibration:
         heldout: (n,) finite scores, n ≥ 1.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
-    start = float(np.quantile(ordered, TAIL_START))
-    excess = ordered[ordered > start] - start  # (k,) ascending
-    if len(excess) < MIN_TAIL or excess[-1] <= 0:
+    k = max(TAIL_ROWS, round(TAIL_RATE * len(ordered)))
+    start = float(ordered[-k - 1]) if len(ordered) >= MIN_ROWS else float("inf")
+    excess = ordered[ordered > start] - start  # (k,) ascending, fewer where scores are tied
+    if len(excess) < TAIL_ROWS // 2:
         return Calibration(ordered, float("inf"), 1.0, SHAPE_RANGE[0])
     k = len(excess)
     mean = excess.mean()
