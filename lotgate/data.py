@@ -175,6 +175,47 @@ class Dataset:
         return replace(self, manifest=self.manifest[mask].reset_index(drop=True))
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Rows of several datasets of one kind, one after the other, for training.
+
+    Attributes:
+        parts: at least one; the first one's task, classes and shape are everybody's.
+    """
+
+    parts: tuple[Dataset, ...]
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    @property
+    def task(self) -> Task:
+        return self.parts[0].task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.parts[0].classes
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.parts[0].shape
+
+    @cached_property
+    def y(self) -> npt.NDArray[Any]:
+        """(N,) class indices or targets."""
+        return np.concatenate([part.y for part in self.parts])
+
+    def take(self, index: npt.NDArray[np.int64]) -> tuple[FloatArray, npt.NDArray[Any]]:
+        """x (B, ...) and y (B,) at these positions, in that order."""
+        x = np.empty((len(index), *self.shape), np.float32)
+        start = 0
+        for part in self.parts:
+            mine = (index >= start) & (index < start + len(part))
+            x[mine] = part.batch(index[mine] - start).x
+            start += len(part)
+        return x, self.y[index]
+
+
 def _found(recorded: str, folder: Path) -> Path:
     beside = folder / Path(recorded).name
     return beside if beside.exists() and not Path(recorded).exists() else Path(recorded)

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from lotgate.data import Batch, Dataset, FloatArray
+from lotgate.data import Batch, Dataset, FloatArray, Pool
 from lotgate.errors import ModelError
 
 PASS_BATCH = 512
@@ -252,13 +252,13 @@ def _body_width(body: nn.Module, model: str, shape: tuple[int, ...]) -> int:
     return int(out.shape[1])
 
 
-def n_outputs(dataset: Dataset) -> int:
+def n_outputs(dataset: Dataset | Pool) -> int:
     """K: one logit per class, or one prediction."""
     return len(dataset.classes) if dataset.task == "classification" else 1
 
 
-def train_probe(dataset: Dataset, settings: ProbeSettings, rng: np.random.Generator, say: Say) -> Probe:
-    """Trains a fresh network on every row of the dataset.
+def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random.Generator, say: Say) -> Probe:
+    """Trains a fresh network on every row of the dataset, or of several pooled ones.
 
     Args:
         dataset: usable rows only.
@@ -266,21 +266,22 @@ def train_probe(dataset: Dataset, settings: ProbeSettings, rng: np.random.Genera
         say: told the mean loss once per epoch.
     """
     device = pick_device(settings.device)
-    y = dataset.y
-    centre, scale = (float(y.mean()), float(y.std()) or 1.0) if dataset.task == "regression" else (0.0, 1.0)
+    rows = dataset if isinstance(dataset, Pool) else Pool((dataset,))
+    y = rows.y
+    centre, scale = (float(y.mean()), float(y.std()) or 1.0) if rows.task == "regression" else (0.0, 1.0)
     with seeded(rng) as generator:
-        network = build_network(settings, dataset.shape, n_outputs(dataset)).to(device).train()
+        network = build_network(settings, rows.shape, n_outputs(rows)).to(device).train()
         trainable = [p for p in network.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trainable, settings.learning_rate, weight_decay=settings.weight_decay)
-        steps = max(1, len(dataset) // settings.batch_size)
+        steps = max(1, len(rows) // settings.batch_size)
         epochs = max(settings.epochs, -(-settings.min_steps // steps)) if settings.min_steps else settings.epochs
         epochs = min(epochs, 4 * settings.epochs)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=epochs * steps)
         for epoch in range(epochs):
             total = 0.0
-            for index in epoch_batches(len(dataset), settings.batch_size, generator):
-                batch = dataset.batch(index)
-                loss = task_loss(network(torch.from_numpy(batch.x).to(device))[1], batch.y, centre, scale)
+            for index in epoch_batches(len(rows), settings.batch_size, generator):
+                x, y = rows.take(index)
+                loss = task_loss(network(torch.from_numpy(x).to(device))[1], y, centre, scale)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()

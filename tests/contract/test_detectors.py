@@ -16,6 +16,7 @@ LEDGER: dict[str, dict[str, str]] = {}
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "activation_clustering": ("backdoor",),
     "spectral_signatures": ("backdoor",),
+    "disagreement": ("flips",),
 }
 SMALL: dict[str, dict[str, object]] = {}
 

@@ -54,7 +54,9 @@ def test_a_poisoned_lot_loses_few_clean_samples() -> None:
 
 def test_verdicts_carry_reasons_scores_and_extra_columns() -> None:
     excluded = pd.DataFrame({"sample_id": ["s3"], "reason": ["zero bytes"]})
-    verdicts = decide(findings(a=[1e-9, 0.6, 0.9], b=[0.5, 0.7, 0.4]), manifest(4), excluded, POLICY, {"a": "it is odd"})
+    verdicts = decide(
+        findings(a=[1e-9, 0.6, 0.9], b=[0.5, 0.7, 0.4]), manifest(4), excluded, POLICY, {"a": "it is odd"}
+    )
     assert list(verdicts["action"]) == ["quarantine", "keep", "keep", "quarantine"]
     assert verdicts["reasons"][0].startswith("it is odd (a, p = 1e-09)")
     assert verdicts["reasons"][3] == "zero bytes"

@@ -1,0 +1,208 @@
+"""Disagreement: what rows that were not looked at say about a label."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+from lotgate.calibration import Calibration, calibrate
+from lotgate.data import Batch, Dataset, FloatArray, Pool
+from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.errors import InputError
+from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
+
+
+class Disagreement(Detector):
+    """How firmly models that never saw a sample contradict its label or its target.
+
+    Catches:
+        Label flips (random, pairwise, near the margin), pulled regression targets, dirty-label poison whose
+        trigger the models did not learn, out-of-distribution rows under a label that does not fit.
+    Misses:
+        Backdoors that the lot itself teaches (the models outside the fold learn the trigger too), clean-label poison.
+    Assumes:
+        Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
+    Method:
+        The lot is cut into folds by a checksum of the sample id. Model f is trained on the trusted reference rows and on
+        the lot outside fold f. Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets:
+        s = |y − ŷ_f(x)| / median |residual|. Held-out trusted rows, scored by the same models, give p-values. Rows with
+        p ≤ `drop` are then left out and the models trained again, `rounds` times in all, so that poison teaches less.
+    Cost:
+        folds × rounds trainings on (folds − 1) / folds of the lot: gradient-boosted trees for tables, the probe's
+        network for images.
+    Source:
+        Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et al.,
+        IEEE S&P 2018 (TRIM).
+    Differs:
+        No joint noise matrix and no poison rate: scores are compared with held-out trusted rows. Rows are
+        trimmed by p-value, not to an assumed number of clean ones.
+    """
+
+    name: ClassVar = "disagreement"
+    modalities: ClassVar = frozenset({"image", "table"})
+    tasks: ClassVar = frozenset({"classification", "regression"})
+    needs: ClassVar = frozenset({"trusted"})
+    reason: ClassVar = "models trained without it contradict its label"
+
+    folds: Annotated[int, Field(ge=2, le=20)] = 3
+    rounds: Annotated[int, Field(ge=1, le=10)] = 2
+    drop: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 8
+    rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
+
+    def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
+        self.require(evidence)
+        suspect, trusted, heldout = evidence.suspect, evidence.trusted, evidence.heldout
+        assert trusted is not None  # require() has checked both
+        assert heldout is not None
+        if len(trusted) < 2 or not len(heldout):
+            raise InputError(
+                "disagreement has too few trusted rows",
+                where="trusted set",
+                action="vet some more samples of every class",
+            )
+        folds = fold_of(suspect.ids, self.folds)
+        kept = np.ones(len(suspect), bool)
+        for _ in range(self.rounds):
+            models = tuple(
+                self._train(trusted, suspect.select(suspect.ids[kept & (folds != f)]), rng) for f in range(self.folds)
+            )
+            scale = _residual_scale(models, heldout)
+            scorer = DisagreementScorer(models, scale, calibrate(np.zeros(1)), self.rate)
+            fitted = DisagreementScorer(models, scale, calibrate(_score_all(scorer, heldout)), self.rate)
+            kept = fitted.p_value(_score_all(fitted, suspect)) > self.drop
+        return fitted
+
+    def _train(self, trusted: Dataset, rows: Dataset, rng: np.random.Generator) -> Model:
+        pool = Pool((trusted, rows) if len(rows) else (trusted,))
+        if trusted.modality == "image":
+            return NetworkModel(train_probe(pool, ProbeSettings(epochs=self.epochs), rng, _silent))
+        x, y = pool.take(np.arange(len(pool)))
+        seed = int(rng.integers(2**31 - 1))
+        if trusted.task == "regression":
+            trees = HistGradientBoostingRegressor(loss="absolute_error", max_iter=120, random_state=seed)
+            return TreesModel(trees.fit(x, y), 1)
+        if len(np.unique(y)) < 2:
+            return ConstantModel(int(y[0]), len(trusted.classes))
+        trees = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.1, random_state=seed, early_stopping=False)
+        return TreesModel(trees.fit(x, y), len(trusted.classes))
+
+
+class Model(Protocol):
+    """Anything that predicts: log-probabilities (B, K), or targets (B, 1)."""
+
+    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class TreesModel:
+    """Gradient-boosted trees; K columns whatever classes they saw."""
+
+    trees: Any
+    outputs: int
+
+    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
+        if self.outputs == 1:
+            return np.asarray(self.trees.predict(x), np.float64)[:, None]
+        log_p = np.full((len(x), self.outputs), np.log(1e-9))
+        log_p[:, self.trees.classes_] = np.log(np.maximum(self.trees.predict_proba(x), 1e-9))
+        return log_p
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkModel:
+    """The probe's network."""
+
+    probe: Probe
+
+    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
+        logits = forward(self.probe.network, x, self.probe.device)[1].astype(np.float64)
+        top = logits.max(axis=1, keepdims=True)
+        return np.asarray(logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True)))
+
+
+@dataclass(frozen=True, eq=False)
+class ConstantModel:
+    """What can be learned from one class."""
+
+    label: int
+    outputs: int
+
+    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
+        log_p = np.full((len(x), self.outputs), np.log(1e-9))
+        log_p[:, self.label] = 0.0
+        return log_p
+
+
+@dataclass(frozen=True, eq=False)
+class DisagreementScorer:
+    """One model per fold; a sample is scored by the model of its own fold, which has not seen it.
+
+    Attributes:
+        scale: median absolute residual of held-out trusted rows, in units of the target; 1 for classes.
+    """
+
+    models: Sequence[Model]
+    scale: float
+    calibration: Calibration
+    rate: float
+
+    @property
+    def threshold(self) -> float:
+        return self.calibration.threshold(self.rate)
+
+    def score(self, batch: Batch) -> Scores:
+        folds = fold_of(batch.ids, len(self.models))
+        scores = np.zeros(len(batch))
+        for f, model in enumerate(self.models):
+            mine = np.flatnonzero(folds == f)
+            if len(mine):
+                scores[mine] = contradiction(model.predict(batch.x[mine]), batch.y[mine], self.scale)
+        return scores
+
+    def p_value(self, scores: Scores) -> Scores:
+        return self.calibration.p_value(scores)
+
+
+def contradiction(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:
+    """(B,) log-odds of the best other class against the label, or the absolute residual in units of `scale`.
+
+    Args:
+        predicted: (B, K) log-probabilities, or (B, 1) targets.
+    """
+    if y.dtype != np.int64:
+        return np.asarray(np.abs(y - predicted[:, 0]) / scale)
+    rows = np.arange(len(y))
+    own = predicted[rows, y]
+    if predicted.shape[1] == 1:
+        return -own
+    others = predicted.copy()
+    others[rows, y] = -np.inf
+    return np.asarray(others.max(axis=1) - own)
+
+
+def fold_of(ids: npt.NDArray[np.object_], folds: int) -> npt.NDArray[np.int64]:
+    """(B,) fold of each id, by a checksum: the same whatever the order or the batch."""
+    return np.array([zlib.crc32(b"fold:" + str(i).encode()) % folds for i in ids], dtype=np.int64)
+
+
+def _score_all(scorer: DisagreementScorer, dataset: Dataset) -> Scores:
+    return np.concatenate([scorer.score(batch) for batch in dataset.batches(PASS_BATCH)])
+
+
+def _residual_scale(models: Sequence[Model], heldout: Dataset) -> float:
+    if heldout.task == "classification":
+        return 1.0
+    unit = DisagreementScorer(models, 1.0, calibrate(np.zeros(1)), 0.5)
+    return float(np.median(_score_all(unit, heldout))) or 1.0
+
+
+def _silent(words: str) -> None:
+    """The probe's progress is of no interest here: several short trainings."""
