@@ -413,3 +413,18 @@ def test_pillow_is_left_as_it_was_found(lot: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="truncated"):  # still strict
         data = (lot / "cat/1.png").read_bytes()
         Image.open(io.BytesIO(data[: len(data) // 2])).load()
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    from lotgate.ingest.folders import Candidate
+    from lotgate.ingest.images import _bring, _check
+    from lotgate.ingest.intake import Intake
+    from lotgate.ingest.store import new_store
+
+    file = save(noise(), tmp_path / "lot/a/x.png")
+    intake = Intake(tmp_path / "lot", "lot", None, "auto", None, IngestSettings())
+    checked = _check(Candidate("a/x.png", "a/x.png", "a", file), intake)
+    save(noise(size=(600, 800)), file)
+    with new_store(tmp_path / "s.npy", (1, 3, 6, 8), np.uint8) as store:
+        assert _bring(checked, 0, store, intake).defect == "file changed while it was read"
+    assert not np.load(tmp_path / "s.npy").any()

@@ -105,3 +105,12 @@ def test_images_after_a_table_leave_no_raw_table_behind(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "lot/a/x.png")
     ingest(tmp_path / "lot", tmp_path / "work")
     assert not (tmp_path / "work/raw.parquet").exists()
+
+
+def test_a_failure_between_two_files_leaves_nothing_that_loads(tmp_path: Path) -> None:
+    ingest(table(tmp_path / "lot.csv"), tmp_path / "work")
+    (tmp_path / "work/store.npy").unlink()
+    (tmp_path / "work/store.npy/in the way").mkdir(parents=True)  # raw.parquet is replaced, store.npy cannot be
+    with pytest.raises(OutputError, match="cannot be written"):
+        ingest(table(tmp_path / "lot.csv", rows=60), tmp_path / "work")
+    assert not (tmp_path / "work/dataset.json").exists()
