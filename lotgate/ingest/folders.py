@@ -6,7 +6,6 @@ import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -104,7 +103,7 @@ def _file(file: Path, label: str | None, intake: Intake) -> Candidate | None:
     if suffix in SIDECAR_SUFFIXES or (not suffix and file.name.upper().startswith(("README", "LICENSE"))):
         return None
     sample_id = _id(file, intake)
-    defect = _defect(file, intake.path)
+    defect = _defect(file, intake.path, real=True)
     if defect is None and sample_id != file.relative_to(intake.path).as_posix():
         defect = "file name is not valid UTF-8"
     if defect is None and suffix not in SUFFIXES:
@@ -113,20 +112,13 @@ def _file(file: Path, label: str | None, intake: Intake) -> Candidate | None:
     return Candidate(sample_id, sample_id, label, None if unsafe else file, defect)
 
 
-@cache
-def _real_folder(folder: Path) -> Path:
-    return folder.resolve()
+def _defect(file: Path, root: Path, real: bool = False) -> str | None:
+    """Why this path may not or cannot be read; None where it is a regular file inside the root.
 
-
-def _real(path: Path) -> Path:
-    """The path without symlinks; of a file in a folder that was met before, at the cost of one look."""
-    return path.resolve() if path.is_symlink() else _real_folder(path.parent) / path.name
-
-
-def _defect(file: Path, root: Path) -> str | None:
-    """Why this path may not or cannot be read; None where it is a regular file inside the root."""
+    `real`: the folders above it are known to be no symlinks, which spares a look at each.
+    """
     try:
-        if not _real(file).is_relative_to(root):
+        if not (file if real and not file.is_symlink() else file.resolve()).is_relative_to(root):
             return "symlink leaves the lot"
         if file.is_file():
             return None
@@ -146,8 +138,7 @@ def from_manifest(intake: Intake, frame: pd.DataFrame) -> list[Candidate]:
     with one and the same label the first is kept, of rows that repeat it with different labels none.
     """
     target = find_target(list(frame.columns), intake)
-    if decide_task(frame[target], intake, target) == "regression":
-        _refuse_regression(intake, target)
+    decide_task(frame[target], replace(intake, task="classification"), target)
     labels = label_texts(frame[target])
     paths = as_text(frame["path"])
     candidates: list[Candidate] = []
@@ -156,16 +147,9 @@ def from_manifest(intake: Intake, frame: pd.DataFrame) -> list[Candidate]:
     return _once(candidates, intake)
 
 
-def _refuse_regression(intake: Intake, target: str) -> None:
-    raise intake.error(
-        f"images are classified, but column `{target}` is a continuous number",
-        "name a column of class names with --target",
-    )
-
-
 def _listed_file(text: str | None, label: str | None, line: int, intake: Intake) -> Candidate:
     if text is None or not text.strip():
-        return Candidate(f"{intake.path.name}#{line}", "", label, None, "path is missing", line)
+        return Candidate(f"{intake.path.name}#no path", "", label, None, "path is missing", line)
     relative = posixpath.normpath(text)
     root = intake.path.parent
     if posixpath.isabs(text):
@@ -182,17 +166,27 @@ def _listed_file(text: str | None, label: str | None, line: int, intake: Intake)
 
 
 def _once(candidates: list[Candidate], intake: Intake) -> list[Candidate]:
-    """Gives every sample an id of its own, and marks paths that are listed more than once."""
+    """Gives every sample an id of its own, whatever the order of the rows, and marks paths listed more than once."""
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(candidate.sample_id, []).append(candidate)
     result: list[Candidate] = []
-    for sample_id, group in groups.items():
+    taken = set(groups)
+    for sample_id, group in sorted(groups.items()):
         labels = sorted({str(c.label) for c in group})
         clash = f"listed under different labels: {listed(labels)}" if len(labels) > 1 else None
         group.sort(key=lambda c: (str(c.label), c.line))
-        for number, candidate in enumerate(group):
-            again = clash or (f"listed {len(group)} times in {intake.path.name}" if number else None)
-            name = sample_id if not number else f"{sample_id}#{intake.path.name}#{candidate.line}"
-            result.append(replace(candidate, sample_id=name, defect=again or candidate.defect))
+        result.append(replace(group[0], defect=_first(group[0], clash)))
+        for number, candidate in enumerate(group[1:], start=2):
+            name = f"{sample_id}#{number}"
+            while name in taken:
+                name += "#"
+            taken.add(name)
+            again = clash or f"listed {len(group)} times in {intake.path.name}"
+            result.append(replace(candidate, sample_id=name, defect=_first(candidate, again)))
     return result
+
+
+def _first(candidate: Candidate, again: str | None) -> str | None:
+    """Being listed again outweighs other defects, where there is a path at all."""
+    return again or candidate.defect if candidate.uri else candidate.defect

@@ -70,7 +70,7 @@ def read_header(file: BinaryIO, max_pixels: int) -> Header:
     if not head:
         raise Unreadable("zero bytes")
     try:
-        header = _tiff_header(file) if head.startswith(TIFF_MAGIC) else _other_header(file, head)
+        header = _tiff_header(file) if head.startswith(TIFF_MAGIC) else _other_header(file, head, max_pixels)
     except Image.DecompressionBombError as error:
         raise Unreadable(f"image is over the limit of {max_pixels:,} pixels") from error
     except UnidentifiedImageError as error:
@@ -115,10 +115,10 @@ def _reason(error: BaseException, what: str) -> str:
     return "truncated image" if cut else f"{what} ({first})"
 
 
-def _other_header(file: BinaryIO, head: bytes) -> Header:
+def _other_header(file: BinaryIO, head: bytes, max_pixels: int) -> Header:
     if head.startswith(PNG_MAGIC) and head[12:16] == b"IHDR" and len(head) >= 26:
         width, height, depth, colour = struct.unpack(">IIBB", head[16:26])
-        if width * height > Image.MAX_IMAGE_PIXELS:  # Pillow would refuse without saying how large it is
+        if width * height > max_pixels:  # Pillow would refuse without saying how large it is
             return Header(width, height, PNG_CHANNELS.get(colour, 3), depth, False, False)
     with Image.open(file, formats=FORMATS) as image:
         channels, depth = MODE_CHANNELS.get(image.mode, 3), 1 if image.mode == "1" else 8
