@@ -1,0 +1,109 @@
+"""The values of a lot beside those of the trusted set: columns of a table, brightness and contrast of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+
+from lotgate.data import Dataset
+from lotgate.errors import LotError
+
+Mask = npt.NDArray[np.bool_]
+PASS_IMAGES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One measured property of every sample.
+
+    Attributes:
+        name: of the column in the table as it came; "brightness", "contrast" or "target" otherwise.
+        numeric: float64 values with NaN for missing ones; else categories as strings with None for missing ones.
+        suspect: (N,) values of the lot in manifest order. trusted: (M,) the same of the trusted set.
+        misfit: (N,) True where the lot holds something that is no number in a column of numbers.
+    """
+
+    name: str
+    numeric: bool
+    suspect: pd.Series
+    trusted: pd.Series
+    misfit: Mask
+
+
+def readable(dataset: Dataset) -> Mask:
+    """(N,) whether each sample was read."""
+    return (dataset.rows >= 0) & dataset.manifest["defect"].isna().to_numpy(dtype=bool)
+
+
+def compared_columns(suspect: Dataset, trusted: Dataset) -> tuple[Column, ...]:
+    """Every property that both sets have; what unreadable samples would show counts as missing there."""
+    pairs = _image_columns if suspect.modality == "image" else _table_columns
+    columns = tuple(pairs(suspect, trusted))
+    if suspect.task == "regression":
+        columns += (_column("target", suspect.manifest["label"], trusted.manifest["label"]),)
+    return columns
+
+
+def feature_names(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the raw columns that become features, in the order of the encoding."""
+    return tuple(dict.fromkeys(str(entry["column"]) for entry in dataset.encoding))
+
+
+def raw_names(dataset: Dataset) -> frozenset[str]:
+    """Names of all raw columns; empty for images."""
+    return frozenset() if dataset.raw is None else frozenset(pq.read_schema(dataset.raw).names)
+
+
+def _table_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
+    names = [name for name in feature_names(trusted) if name in raw_names(suspect) & raw_names(trusted)]
+    ours, theirs = _file_rows(suspect), _file_rows(trusted)
+    for name in names:  # one column at a time: the whole table may be large
+        yield _column(name, _raw_column(suspect, name, ours), _raw_column(trusted, name, theirs))
+
+
+def _file_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """(N,) position of each sample in its file; sample ids of tables end with it."""
+    return dataset.manifest["sample_id"].str.rsplit("#", n=1).str[1].to_numpy(dtype=np.int64)
+
+
+def _raw_column(dataset: Dataset, name: str, rows: npt.NDArray[np.int64]) -> pd.Series:
+    if dataset.raw is None:
+        raise LotError("a table came without its raw columns", where=dataset.root, action="ingest the data again")
+    whole: pd.Series[Any] = pd.read_parquet(dataset.raw, columns=[name])[name]
+    return whole.iloc[rows].reset_index(drop=True)
+
+
+def _column(name: str, suspect: pd.Series, trusted: pd.Series) -> Column:
+    if not pd.api.types.is_numeric_dtype(trusted):
+        nothing = np.zeros(len(suspect), bool)
+        return Column(name, False, _categories(suspect), _categories(trusted), nothing)
+    numbers = pd.to_numeric(suspect, errors="coerce").astype("float64")
+    misfit = (numbers.isna() & suspect.notna()).to_numpy(dtype=bool)
+    return Column(name, True, numbers, trusted.astype("float64"), misfit)
+
+
+def _categories(values: pd.Series) -> pd.Series:
+    return values.astype("object").map(str, na_action="ignore").where(values.notna(), None)
+
+
+def _image_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
+    ours, theirs = _light(suspect), _light(trusted)
+    for name in ours.columns:
+        yield _column(name, ours[name], theirs[name])
+
+
+def _light(dataset: Dataset) -> pd.DataFrame:
+    """(N, 2) mean and standard deviation of each image's pixels in [0, 1]; NaN where it could not be read."""
+    light = np.full((len(dataset), 2), np.nan)
+    where = np.flatnonzero(readable(dataset))
+    for start in range(0, len(where), PASS_IMAGES):
+        index = where[start : start + PASS_IMAGES]
+        x = dataset.batch(index).x.reshape(len(index), -1)  # (B, C·H·W)
+        light[index] = np.column_stack([x.mean(axis=1), x.std(axis=1)])
+    return pd.DataFrame(light, columns=["brightness", "contrast"])
