@@ -24,9 +24,10 @@ def _frame(engine: PandasExecutionEngine, domain: dict[str, Any]) -> pd.DataFram
     return engine.get_compute_domain(domain, domain_type="table")[0]
 
 
-def _outcome(success: bool, observed: Any, failing: list[str]) -> Outcome:
-    """`failing` names what broke the promise; it is shown in Data Docs and becomes the detail of the check."""
-    return {"success": bool(success), "result": {"observed_value": observed, "details": {"failing": failing}}}
+def _outcome(success: bool, observed: Any, failing: list[str], unjudged: str = "") -> Outcome:
+    """`failing` names what broke the promise; `unjudged` says what kept it from being judged at all."""
+    details = {"failing": failing, "unjudged": unjudged}
+    return {"success": bool(success) and not unjudged, "result": {"observed_value": observed, "details": details}}
 
 
 class _Judged(BatchExpectation):
@@ -69,9 +70,8 @@ class ExpectFlagRateAtMost(_Judged):
     def judge(self, measured: dict[str, int]) -> Outcome:
         rate = measured["flagged"] / measured["rows"] if measured["rows"] else 1.0
         failing = [f"{measured['flagged']} of {measured['rows']} rows"] if measured["flagged"] else []
-        if measured["invalid"]:
-            failing.append(f"{measured['invalid']} rows are neither true nor false")
-        return _outcome(rate <= self.max_rate and not measured["invalid"], rate, failing)
+        unjudged = f"{measured['invalid']} rows are neither true nor false" if measured["invalid"] else ""
+        return _outcome(rate <= self.max_rate, rate, failing, unjudged)
 
 
 class MeasuredValues(TableMetricProvider):
@@ -104,7 +104,8 @@ class ExpectMeasureBetween(_Judged):
         # the value farthest from the middle of what is allowed stands for all
         worst = max((row[1] for row in shown), key=lambda v: max(v - self.max_value, self.min_value - v), default=None)
         failing = [f"{subject} ({note})" if note else str(subject) for subject, _, note in bad]
-        return _outcome(bool(measured) and not bad, worst, failing)
+        unjudged = "" if measured and all(np.isfinite(row[1]) for row in measured) else "a value is missing"
+        return _outcome(not bad, worst, failing, unjudged)
 
 
 class VoterRows(TableMetricProvider):

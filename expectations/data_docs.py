@@ -10,12 +10,10 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from great_expectations.checkpoint import UpdateDataDocsAction
-from great_expectations.core.run_identifier import RunIdentifier
 
 SITE = "lotgate"
 STYLE = """
@@ -28,7 +26,8 @@ padding:.5rem .8rem;margin:1rem 0 .3rem}.badge{background:#e6ebf0;border-radius:
 .fa-check-circle::before,.passed::before{content:"\\2713 ";color:#18794e;font-weight:bold}
 .fa-times::before,.failed::before{content:"\\2717 ";color:#b42318;font-weight:bold}
 .fa-exclamation-triangle::before{content:"! ";color:#b42318;font-weight:bold}
-.btn-group,.cooltip .top,[hidden],.ge-walkthrough-modal,footer{display:none}
+.sticky>.card:first-child,[data-toggle=collapse],.btn-group,
+.cooltip .top,[hidden],.ge-walkthrough-modal,footer{display:none}
 """
 _LOADED = re.compile(
     r"<script\b.*?</script\s*>|<style\b.*?</style\s*>|<link\b[^>]*>|<img\b[^>]*>|<footer\b.*?</footer\s*>"
@@ -37,58 +36,65 @@ _LOADED = re.compile(
 )
 _OUTWARD = re.compile(r"""\s(?:href|src|action|integrity|crossorigin)=(["'])(?:https?:)?//.*?\1""", re.IGNORECASE)
 _HANDLER = re.compile(r"""\son\w+=(["']).*?\1""", re.IGNORECASE | re.DOTALL)
+_HOME = re.compile(r"""href=(["'])[./]+index\.html\1""")
+_SUITE = re.compile(r"""\shref=(["'])[./]+expectations/.*?\1""")  # pages of suites are not written: Git has them
 
 
-def actions(context: Any, docs: Path, table: str) -> list[UpdateDataDocsAction]:
-    """Adds a site under `docs` to the context, with room for a fresh validation of this table."""
-    shutil.rmtree(docs / "validations" / table, ignore_errors=True)
-    docs.mkdir(parents=True, exist_ok=True)
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs.resolve())}
-    config = {"class_name": "SiteBuilder", "show_how_to_buttons": False, "store_backend": store}
-    context.add_data_docs_site(SITE, config | {"site_index_builder": {"class_name": "DefaultSiteIndexBuilder"}})
+def actions(context: Any, site: Path) -> list[UpdateDataDocsAction]:
+    """Lets a checkpoint of the context write its validation pages under the empty folder `site`."""
+    config = {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(site)},
+        "site_section_builders": {"expectations": "None", "profiling": "None"},
+    }
+    context.add_data_docs_site(SITE, config)
     return [UpdateDataDocsAction(name=SITE, site_names=[SITE])]
 
 
-def run_id(table: str) -> RunIdentifier:
-    """Names the run after the table, as the pages show it."""
-    return RunIdentifier(run_name=table)
+def publish(site: Path, docs: Path, table: str, *, passed: int, checks: int) -> Path:
+    """Writes the page of this table's validation as `<table>.html`, and the index over all tables judged so far.
 
-
-def take_offline(docs: Path, table: str, *, passed: bool, evaluated: int) -> Path:
-    """Rewrites every page under `docs` and the index, which lists the newest validation of each table.
+    Args:
+        site: what Great Expectations wrote; no page in it where the suite could not be evaluated.
+        docs: where readers look.
+        passed, checks: how many of the gate's checks of this table passed, of how many.
 
     Returns:
         The path of the index.
     """
-    shutil.rmtree(docs / "static", ignore_errors=True)
-    pages = sorted(docs.glob(f"validations/{table}/**/*.html"))
-    for page in [*pages, *docs.glob(f"expectations/{table}.html")]:
-        page.write_text(offline(page.read_text(encoding="utf-8")), encoding="utf-8")
+    docs.mkdir(parents=True, exist_ok=True)
+    ours = docs / f"{table}.html"
+    ours.unlink(missing_ok=True)  # an older run's page must not stand in for this one
+    for page in site.glob("validations/**/*.html"):
+        ours.write_text(offline(page.read_text(encoding="utf-8")), encoding="utf-8")
     ledger = docs / "validations.json"
     known: dict[str, Any] = json.loads(ledger.read_text(encoding="utf-8")) if ledger.exists() else {}
-    newest = {"page": pages[-1].relative_to(docs).as_posix(), "passed": passed, "evaluated": evaluated}
-    ledger.write_text(json.dumps(known | {table: newest}, indent=1), encoding="utf-8")
+    known[table] = {"passed": passed, "checks": checks, "page": ours.name if ours.exists() else None}
+    ledger.write_text(json.dumps(known, indent=1), encoding="utf-8")
     index = docs / "index.html"
-    index.write_text(_index(known | {table: newest}), encoding="utf-8")
+    index.write_text(_index(known), encoding="utf-8")
     return index
 
 
 def offline(page: str) -> str:
     """The page without scripts, foreign styles, images and addresses on the web."""
     bare = _HANDLER.sub("", _OUTWARD.sub("", _LOADED.sub("", page)))
+    bare = _HOME.sub('href="index.html"', _SUITE.sub("", bare))
     return bare.replace("</head>", f"<style>{STYLE}</style></head>", 1)
 
 
 def _index(validations: dict[str, Any]) -> str:
-    rows = "".join(
-        f'<tr><td><a href="{html.escape(entry["page"])}">{html.escape(table)}</a></td>'
-        f'<td class="{"passed" if entry["passed"] else "failed"}">{"passed" if entry["passed"] else "failed"}</td>'
-        f"<td>{entry['evaluated']}</td></tr>"
-        for table, entry in validations.items()
-    )
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Lotgate: Data Docs</title>'
-        f"<style>{STYLE}</style></head><body><h1>Data Docs: validations of this lot</h1>"
-        f"<p>What Great Expectations evaluated. The gate's own checks stand in the report and in decision.json.</p>"
-        f"<table><tr><th>Suite</th><th>All expectations</th><th>Evaluated</th></tr>{rows}</table></body></html>"
+        f"<style>{STYLE}</style></head><body><h1>Data Docs: what was expected of this lot</h1>"
+        f"<table><tr><th>Suite</th><th>Result</th><th>Checks passed</th></tr>"
+        f"{''.join(_index_row(table, entry) for table, entry in validations.items())}</table></body></html>"
     )
+
+
+def _index_row(table: str, entry: dict[str, Any]) -> str:
+    name, page = html.escape(table), entry["page"]
+    link = f'<a href="{html.escape(page)}">{name}</a>' if page else f"{name} (not evaluated)"
+    word = "passed" if entry["checks"] and entry["passed"] == entry["checks"] else "failed"
+    return f'<tr><td>{link}</td><td class="{word}">{word}</td><td>{entry["passed"]} of {entry["checks"]}</td></tr>'

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module, resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -136,58 +137,70 @@ def judge_table(
     applying = [e for e in all_of_it if all(facts.get(k) == v for k, v in e["meta"].get("when", {}).items())]
     runnable = [e for e in applying if trusted or e["meta"].get("needs") != "trusted"]
     skipped = tuple(_not_run(table, e) for e in applying if e not in runnable)
-    if frame.empty:
-        return (_failure(table, "there is not a single row"), *skipped)
-    results, trouble = _validate(table, runnable, frame, limits, docs)
-    checks = tuple(_check(table, e, results.pop(e["meta"]["key"], []), limits, len(frame)) for e in runnable)
-    strange = tuple(_failure(table, f"{key} was evaluated but is not in the committed suite") for key in results)
-    troubled = tuple(_failure(table, words) for words in trouble)
-    return checks + skipped + strange + troubled
+    with TemporaryDirectory(prefix="lotgate-docs-") as folder:
+        site = None if docs is None else Path(folder)
+        results, trouble = _evaluate(table, runnable, frame, limits, site)
+        checks = [_check(table, e, results.pop(e["meta"]["key"], []), limits, len(frame)) for e in runnable]
+        checks += [_failure(table, f"{key} was evaluated but is not in the committed suite") for key in results]
+        checks += [_failure(table, words) for words in trouble]
+        if docs is not None:
+            _site().publish(Path(folder), docs, table, passed=sum(c.passed for c in checks), checks=len(checks))
+    return (*checks, *skipped)
 
 
-def _validate(
-    table: str, expectations: list[Committed], frame: pd.DataFrame, limits: Mapping[str, Any], docs: Path | None
+def _evaluate(
+    table: str, expectations: list[Committed], frame: pd.DataFrame, limits: Mapping[str, Any], site: Path | None
 ) -> tuple[dict[str, list[Any]], list[str]]:
-    """Runs a checkpoint. Returns GX's results by the committed key, and what went wrong as a whole."""
+    """GX's results by the committed key, and what went wrong as a whole."""
+    if frame.empty:
+        return {}, ["there is not a single row"]
     with _quiet():
-        import great_expectations as gx
+        from great_expectations.compatibility.pydantic import ValidationError
         from great_expectations.exceptions import GreatExpectationsError
 
-        import_module("expectations.custom_expectations")  # registers ours; unregistered ones would be dropped
-        site = import_module("expectations.data_docs")
-
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-        batch = (
-            context.data_sources.add_pandas("lotgate")
-            .add_dataframe_asset(table)
-            .add_batch_definition_whole_dataframe("all")
-        )
-        suite = context.suites.add(gx.ExpectationSuite(name=table, expectations=expectations))
-        definition = gx.ValidationDefinition(name=table, data=batch, suite=suite)
-        checkpoint = gx.Checkpoint(
-            name=table,
-            validation_definitions=[context.validation_definitions.add(definition)],
-            actions=[] if docs is None else site.actions(context, docs, table),
-            result_format={"result_format": "SUMMARY"},
-        )
-        used = {name: limits[name] for name in _parameters(expectations) if name in limits}
         try:
-            outcome = context.checkpoints.add(checkpoint).run(
-                batch_parameters={"dataframe": frame}, expectation_parameters=used, run_id=site.run_id(table)
-            )
-        except GreatExpectationsError as error:
+            validations = _run_checkpoint(table, expectations, frame, limits, site)
+        except (GreatExpectationsError, ValidationError) as error:
             return {}, [f"the suite could not be evaluated: {error}"]
-        if docs is not None:
-            site.take_offline(docs, table, passed=outcome.success, evaluated=len(expectations))
     results: dict[str, list[Any]] = {}
-    validations = list(outcome.run_results.values())
     for result in (result for validation in validations for result in validation.results):
         results.setdefault(str((result.expectation_config.meta or {}).get("key")), []).append(result)
     evaluated = sum(validation.statistics["evaluated_expectations"] for validation in validations)
     if len(validations) != 1 or evaluated != len(expectations):
         return results, [f"{evaluated} of {len(expectations)} expectations were evaluated"]
     return results, []
+
+
+def _run_checkpoint(
+    table: str, expectations: list[Committed], frame: pd.DataFrame, limits: Mapping[str, Any], site: Path | None
+) -> list[Any]:
+    """Runs the suite in a context of its own; pages of Data Docs go under `site`."""
+    import great_expectations as gx
+
+    import_module("expectations.custom_expectations")  # registers ours; unregistered ones would be dropped
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    asset = context.data_sources.add_pandas("lotgate").add_dataframe_asset(table)
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    told = [e | {"description": _described(e, limits)} for e in expectations]
+    suite = context.suites.add(gx.ExpectationSuite(name=table, expectations=told))
+    definition = gx.ValidationDefinition(name=table, data=batch, suite=suite)
+    checkpoint = gx.Checkpoint(
+        name=table,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        actions=[] if site is None else _site().actions(context, site),
+        result_format={"result_format": "SUMMARY"},
+    )
+    outcome = context.checkpoints.add(checkpoint).run(
+        batch_parameters={"dataframe": frame},
+        expectation_parameters={name: limits[name] for name in _parameters(expectations) if name in limits},
+        run_id=gx.RunIdentifier(run_name=table),
+    )
+    return list(outcome.run_results.values())
+
+
+def _site() -> Any:
+    return import_module("expectations.data_docs")
 
 
 def _check(table: str, expectation: Committed, results: list[Any], limits: Mapping[str, Any], rows: int) -> Check:
@@ -229,6 +242,8 @@ def _unsound(expectation: Committed, kwargs: Mapping[str, Any], results: list[An
         wrong = f"it ran with {given}"
     elif "element_count" in found and (found["element_count"] != rows or nulls):
         wrong = f"{found['element_count']} of {rows} rows, {nulls} of them without a value"
+    elif found.get("details", {}).get("unjudged"):
+        wrong = found["details"]["unjudged"]
     elif "element_count" not in found and "observed_value" not in found:
         wrong = "nothing was observed"
     else:
@@ -248,6 +263,13 @@ def _failure(table: str, words: str) -> Check:
     return Check(
         name=f"{table}: the suite was evaluated in full", passed=False, observed=None, limit=None, detail=words
     )
+
+
+def _described(expectation: Committed, limits: Mapping[str, Any]) -> str:
+    """The description with its limit, for Data Docs."""
+    text, name = expectation["description"], expectation["meta"].get("limit")
+    limit = _shown(_filled(expectation["kwargs"].get(name), limits))
+    return text if limit is None else f"{text} ({'at least' if name == 'min_value' else 'limit'} {limit})"
 
 
 def _parameters(expectations: list[Committed]) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,21 +61,17 @@ def raw_names(dataset: Dataset) -> frozenset[str]:
 
 def _table_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
     names = [name for name in feature_names(trusted) if name in raw_names(suspect) & raw_names(trusted)]
-    ours, theirs = _file_rows(suspect), _file_rows(trusted)
-    for name in names:  # one column at a time: the whole table may be large
-        yield _column(name, _raw_column(suspect, name, ours), _raw_column(trusted, name, theirs))
+    ours, theirs = _raw_columns(suspect, names), _raw_columns(trusted, names)
+    for name in names:
+        yield _column(name, ours[name], theirs[name])
 
 
-def _file_rows(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """(N,) position of each sample in its file; sample ids of tables end with it."""
-    return dataset.manifest["sample_id"].str.rsplit("#", n=1).str[1].to_numpy(dtype=np.int64)
-
-
-def _raw_column(dataset: Dataset, name: str, rows: npt.NDArray[np.int64]) -> pd.Series:
+def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
+    """(N, names) the table as it came, in manifest order; sample ids of tables end with the position in the file."""
     if dataset.raw is None:
         raise LotError("a table came without its raw columns", where=dataset.root, action="ingest the data again")
-    whole: pd.Series[Any] = pd.read_parquet(dataset.raw, columns=[name])[name]
-    return whole.iloc[rows].reset_index(drop=True)
+    rows = dataset.manifest["sample_id"].str.rsplit("#", n=1).str[1].to_numpy(dtype=np.int64)
+    return pd.read_parquet(dataset.raw, columns=names).iloc[rows].reset_index(drop=True)
 
 
 def _column(name: str, suspect: pd.Series, trusted: pd.Series) -> Column:
