@@ -15,6 +15,11 @@ from lotgate.errors import LotError
 
 Mask = npt.NDArray[np.bool_]
 PASS_IMAGES = 256
+#: Kinds of raw columns that the encoding names but makes no feature of.
+NO_FEATURE = frozenset({"dropped", "label", "carried"})
+#: Kinds that are compared as numbers; a column whose kind is not said goes by its type in the trusted file.
+NUMBERS = frozenset({"numeric", "boolean", "datetime"})
+TRUTH = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,8 @@ def compared_columns(suspect: Dataset, trusted: Dataset) -> tuple[Column, ...]:
 
 def feature_names(dataset: Dataset) -> tuple[str, ...]:
     """Names of the raw columns that become features, in the order of the encoding."""
-    return tuple(dict.fromkeys(str(entry["column"]) for entry in dataset.encoding))
+    kept = (entry for entry in dataset.encoding if entry.get("kind") not in NO_FEATURE)
+    return tuple(dict.fromkeys(str(entry["column"]) for entry in kept))
 
 
 def raw_names(dataset: Dataset) -> frozenset[str]:
@@ -60,10 +66,12 @@ def raw_names(dataset: Dataset) -> frozenset[str]:
 
 
 def _table_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
-    names = [name for name in feature_names(trusted) if name in raw_names(suspect) & raw_names(trusted)]
+    shared = raw_names(suspect) & raw_names(trusted)
+    names = [name for name in feature_names(trusted) if name in shared]
     ours, theirs = _raw_columns(suspect, names), _raw_columns(trusted, names)
+    kinds = {str(entry["column"]): entry.get("kind") for entry in trusted.encoding}
     for name in names:
-        yield _column(name, ours[name], theirs[name])
+        yield _column(name, ours[name], theirs[name], kinds[name])
 
 
 def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
@@ -74,13 +82,23 @@ def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
     return pd.read_parquet(dataset.raw, columns=names).iloc[rows].reset_index(drop=True)
 
 
-def _column(name: str, suspect: pd.Series, trusted: pd.Series) -> Column:
-    if not pd.api.types.is_numeric_dtype(trusted):
+def _column(name: str, suspect: pd.Series, trusted: pd.Series, kind: str | None = None) -> Column:
+    typed = pd.api.types.is_numeric_dtype(trusted) or pd.api.types.is_datetime64_any_dtype(trusted)
+    if not (typed if kind is None else kind in NUMBERS):
         nothing = np.zeros(len(suspect), bool)
         return Column(name, False, _categories(suspect), _categories(trusted), nothing)
-    numbers = pd.to_numeric(suspect, errors="coerce").astype("float64")
+    numbers = _numbers(suspect)
     misfit = (numbers.isna() & suspect.notna()).to_numpy(dtype=bool)
-    return Column(name, True, numbers, trusted.astype("float64"), misfit)
+    return Column(name, True, numbers, _numbers(trusted), misfit)
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    """float64, NaN where there is no number; truth values are 1 and 0, times are seconds since 1970."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return (pd.to_datetime(values, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    if not pd.api.types.is_numeric_dtype(values):
+        values = pd.to_numeric(values.astype("str").str.strip().str.lower().replace(TRUTH), errors="coerce")
+    return values.astype("float64")
 
 
 def _categories(values: pd.Series) -> pd.Series:

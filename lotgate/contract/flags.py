@@ -33,6 +33,8 @@ FLAGS = (
 )
 #: Probability, over all contents of a table, that mere repetition is called copying.
 COPYING_RISK = 1e-6
+#: Trusted values other than the commonest one that a column needs before a range is drawn from them.
+INFORMATIVE_ROWS = 20
 
 
 def row_reasons(
@@ -126,17 +128,26 @@ def _out_of_range(n: int, columns: Sequence[Column], tolerance: float) -> Words:
     """Numbers that are infinite, no numbers at all, or far beyond the widened trusted range."""
     words = _words(n)
     for column in (column for column in columns if column.numeric):
-        vetted = column.trusted[np.isfinite(column.trusted)]
-        faulty = column.misfit | np.isinf(column.suspect.to_numpy())
-        if len(vetted):
-            low, high = float(vetted.min()), float(vetted.max())
-            # a constant column has no width: its own magnitude stands in
-            reach = tolerance * ((high - low) or abs(high) or 1.0)
-            faulty = faulty | ((column.suspect < low - reach) | (column.suspect > high + reach)).to_numpy()
+        values = column.suspect.to_numpy(np.float64)
+        low, high = _plausible(column.trusted.to_numpy(np.float64), tolerance)
+        faulty = column.misfit | np.isinf(values) | (values < low) | (values > high)
         for index in np.flatnonzero(faulty):
-            value = "not a number" if column.misfit[index] else f"{column.suspect.iloc[index]:.6g}"
+            value = "not a number" if column.misfit[index] else f"{values[index]:.6g}"
             words[index] = _join(words[index], f"{column.name} is {value}, far outside the trusted range")
     return words
+
+
+def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[float, float]:
+    """The trusted range widened on both sides; everything where too few trusted values inform of it.
+
+    A column that is mostly one value (no pool: area 0) shows its range only in the others.
+    """
+    finite = np.sort(trusted[np.isfinite(trusted)])
+    values, counts = np.unique(finite, return_counts=True)
+    if len(finite) - counts.max(initial=0) < INFORMATIVE_ROWS:
+        return -np.inf, np.inf
+    reach = tolerance * (values[-1] - values[0])
+    return float(values[0] - reach), float(values[-1] + reach)
 
 
 def _contents(dataset: Dataset, comparable: Mask) -> pd.DataFrame:
