@@ -1,0 +1,231 @@
+"""Promises that every single sample keeps, or is quarantined for before any model sees it.
+
+Content is compared by its SHA-256. The same image twice is a fault of the delivery. The same table row twice is not:
+coarse telemetry repeats itself, and its label may differ each time. So for tables the trusted set says what is
+natural: copies count only beyond what its own share of them explains, and one content under two labels counts only
+if no trusted content carries two labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import binom
+
+from lotgate.contract.columns import Column, Mask, readable
+from lotgate.contract.settings import ContractSettings
+from lotgate.data import Dataset
+
+Words = npt.NDArray[np.object_]
+
+#: Columns of `Contract.rows`; True: the promise is broken for this sample.
+FLAGS = (
+    "unreadable",
+    "unknown_label",
+    "unseen_format",
+    "out_of_range",
+    "duplicate",
+    "conflict",
+    "trusted_conflict",
+)
+#: Probability, over all contents of a table, that mere repetition is called copying.
+COPYING_RISK = 1e-6
+#: Trusted values other than the commonest one that a column needs before a range is drawn from them.
+INFORMATIVE_ROWS = 20
+
+
+def row_reasons(
+    suspect: Dataset, trusted: Dataset | None, columns: Sequence[Column], settings: ContractSettings
+) -> pd.DataFrame:
+    """(N, FLAGS) why each promise is broken, in words; "" where it holds or there is nothing to compare with."""
+    read = readable(suspect)
+    known = known_labels(suspect, trusted)
+    comparable = read & known
+    contents = _contents(suspect, comparable)
+    vetted = None if trusted is None else _contents(trusted, readable(trusted) & known_labels(trusted, None))
+    tolerance = _label_tolerance(suspect, contents if vetted is None else vetted, settings)
+    natural = suspect.modality == "table" and vetted is not None and bool(_split(vetted, tolerance).any())
+    nothing = _words(len(suspect))
+    by_flag = {
+        "unreadable": _unreadable(suspect, read),
+        "unknown_label": _unknown_label(suspect, known),
+        "unseen_format": nothing if trusted is None else _unseen_format(suspect, trusted, read),
+        "out_of_range": _out_of_range(len(suspect), columns, settings.value_range_tolerance),
+        "duplicate": _duplicate(suspect, contents, vetted),
+        "conflict": nothing if natural else _conflict(len(suspect), contents, tolerance),
+        "trusted_conflict": nothing
+        if natural or vetted is None
+        else _trusted_conflict(len(suspect), contents, vetted, tolerance),
+    }
+    return pd.DataFrame(by_flag, columns=list(FLAGS), dtype=object)
+
+
+def known_labels(dataset: Dataset, trusted: Dataset | None) -> Mask:
+    """(N,) whether each sample has a label: a finite target, or a class that the trusted set has too."""
+    label = dataset.manifest["label"]
+    if dataset.task == "regression":
+        return np.asarray(np.isfinite(label.to_numpy(dtype=np.float64)))
+    if trusted is None:
+        return label.notna().to_numpy(dtype=bool)
+    return label.isin(trusted.manifest["label"].dropna().unique()).to_numpy(dtype=bool)
+
+
+def _words(n: int) -> Words:
+    return np.full(n, "", dtype=object)
+
+
+def _unreadable(suspect: Dataset, read: Mask) -> Words:
+    words = suspect.manifest["defect"].fillna("could not be read").to_numpy(dtype=object)
+    return np.where(read, "", words)
+
+
+def _unknown_label(suspect: Dataset, known: Mask) -> Words:
+    words = _words(len(suspect))
+    for index in np.flatnonzero(~known):
+        label = suspect.manifest["label"].iloc[index]
+        if suspect.task == "regression":
+            words[index] = "the target is missing or not finite"
+        elif pd.isna(label):
+            words[index] = "the label is missing"
+        else:
+            words[index] = f"label {label!r} is unknown to the trusted set"
+    return words
+
+
+def _unseen_format(suspect: Dataset, trusted: Dataset, read: Mask) -> Words:
+    """Images of a size, channel count or bit depth that the trusted set never has.
+
+    Where trusted sizes vary so freely that the next one is likely new (Good-Turing: the share of sizes seen once),
+    a new size says nothing and is let through.
+    """
+    words = _words(len(suspect))
+    if suspect.modality == "table":
+        return words
+    vetted = trusted.manifest[readable(trusted)]
+    sizes = vetted.groupby(["width", "height"]).size()
+    if (sizes == 1).sum() <= 0.01 * len(vetted):
+        _mark_unseen(words, suspect, vetted, ["width", "height"], read)
+    _mark_unseen(words, suspect, vetted, ["channels", "bit_depth"], read)
+    return words
+
+
+def _mark_unseen(words: Words, suspect: Dataset, vetted: pd.DataFrame, keys: list[str], read: Mask) -> None:
+    seen = pd.MultiIndex.from_frame(vetted[keys].drop_duplicates())
+    unseen = read & ~pd.MultiIndex.from_frame(suspect.manifest[keys]).isin(seen)
+    if not unseen.any():
+        return
+    usual = " or ".join("×".join(str(int(v)) for v in values) for values in seen[:3])
+    what = "size" if keys[0] == "width" else "channels × bits"
+    for index in np.flatnonzero(unseen):
+        ours = "×".join(str(int(suspect.manifest[key].iloc[index])) for key in keys)
+        words[index] = _join(words[index], f"{what} {ours} never occurs in the trusted set ({usual})")
+
+
+def _out_of_range(n: int, columns: Sequence[Column], tolerance: float) -> Words:
+    """Numbers that are infinite, no numbers at all, or far beyond the widened trusted range."""
+    words = _words(n)
+    for column in (column for column in columns if column.numeric):
+        values = column.suspect.to_numpy(np.float64)
+        low, high = _plausible(column.trusted.to_numpy(np.float64), tolerance)
+        faulty = column.misfit | np.isinf(values) | (values < low) | (values > high)
+        for index in np.flatnonzero(faulty):
+            value = "not a number" if column.misfit[index] else f"{values[index]:.6g}"
+            words[index] = _join(words[index], f"{column.name} is {value}, far outside the trusted range")
+    return words
+
+
+def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[float, float]:
+    """The trusted range widened on both sides; everything where too few trusted values inform of it.
+
+    A column that is mostly one value (no pool: area 0) shows its range only in the others.
+    """
+    finite = np.sort(trusted[np.isfinite(trusted)])
+    values, counts = np.unique(finite, return_counts=True)
+    if len(finite) - counts.max(initial=0) < INFORMATIVE_ROWS:
+        return -np.inf, np.inf
+    reach = tolerance * (values[-1] - values[0])
+    return float(values[0] - reach), float(values[-1] + reach)
+
+
+def _contents(dataset: Dataset, comparable: Mask) -> pd.DataFrame:
+    """Content, label and a numeric code of the label of the comparable samples; `at` is the manifest position."""
+    frame = dataset.manifest.loc[comparable, ["sample_id", "label", "sha256"]]
+    return frame.assign(at=np.flatnonzero(comparable))
+
+
+def _label_tolerance(dataset: Dataset, reference: pd.DataFrame, settings: ContractSettings) -> float | None:
+    """How far two targets of one content may lie apart; None for classes, which agree or do not."""
+    if dataset.task == "classification":
+        return None
+    spread = float(np.ptp(reference["label"])) if len(reference) else 0.0
+    return settings.regression_conflict_tolerance * spread
+
+
+def _split(contents: pd.DataFrame, tolerance: float | None) -> pd.Series:
+    """Which rows of `contents` share their content with a row of another label."""
+    repeated = contents[contents["sha256"].duplicated(keep=False)]
+    groups = repeated.groupby("sha256")["label"]
+    if tolerance is None:
+        disagree = groups.transform("nunique") > 1
+    else:
+        disagree = groups.transform("max") - groups.transform("min") > tolerance
+    return disagree.astype(bool).reindex(contents.index, fill_value=False)
+
+
+def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
+    words = _words(n)
+    for _, group in contents[_split(contents, tolerance)].groupby("sha256"):
+        members = group.drop_duplicates("label")[["sample_id", "label"]].head(3)
+        named = ", ".join(f"{i} as {label!r}" for i, label in members.itertuples(index=False))
+        words[group["at"].to_numpy()] = f"the same content carries different labels: {named}"
+    return words
+
+
+def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tolerance: float | None) -> Words:
+    words = _words(n)
+    shared = contents.merge(vetted, on="sha256", suffixes=("", "_trusted"))
+    if tolerance is None:
+        agree = shared["label"] == shared["label_trusted"]
+    else:
+        agree = (shared["label"] - shared["label_trusted"]).abs() <= tolerance
+    agreeing = set(shared.loc[agree, "at"])
+    found = shared[~agree].drop_duplicates("at")[["at", "label_trusted", "sample_id_trusted"]]
+    for at, label, twin in found.to_numpy(dtype=object):
+        if at not in agreeing:
+            words[at] = f"the trusted set has this content as {label!r} ({twin})"
+    return words
+
+
+def _duplicate(suspect: Dataset, contents: pd.DataFrame, vetted: pd.DataFrame | None) -> Words:
+    """Further copies of one content under one label; the first stays."""
+    words = _words(len(suspect))
+    keys = ["sha256", "label"]
+    copies = contents[contents.duplicated(keys)]
+    if suspect.modality == "table":
+        copies = copies[copies["sha256"].isin(_copied(contents, vetted))]
+    firsts = copies.merge(contents.drop_duplicates(keys), on=keys, suffixes=("", "_first"))
+    for at, first in firsts[["at", "sample_id_first"]].to_numpy(dtype=object):
+        words[at] = f"exact copy of {first}"
+    return words
+
+
+def _copied(contents: pd.DataFrame, vetted: pd.DataFrame | None) -> frozenset[str]:
+    """Contents of a table that the lot repeats more often than the trusted set's own repetition explains.
+
+    Of k + j occurrences of a content in lot and trusted set together, the lot's number is Binomial(k + j, n / (n + m))
+    if both come from one population; far beyond that the rows were copied.
+    """
+    if vetted is None or contents.empty:
+        return frozenset()
+    ours = contents["sha256"].value_counts()
+    theirs = vetted["sha256"].value_counts().reindex(ours.index, fill_value=0)
+    share = len(contents) / (len(contents) + len(vetted))
+    p_values = binom.sf(ours.to_numpy() - 1, (ours + theirs).to_numpy(), share)
+    return frozenset(ours.index[p_values * len(ours) < COPYING_RISK])
+
+
+def _join(before: str, reason: str) -> str:
+    return f"{before}; {reason}" if before else reason

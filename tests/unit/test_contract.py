@@ -1,0 +1,328 @@
+"""The contract: each promise is kept by clean lots and noticed when broken."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from contract_lots import change, digits, from_frame, split, table
+
+from lotgate.contract import FLAGS, Contract, ContractSettings, contract
+from lotgate.data import Dataset
+from lotgate.errors import LotError, TrustedError
+from lotgate.findings import GateResult
+from lotgate.gate import gate_contract
+
+SETTINGS = ContractSettings()
+Pair = tuple[Dataset, Dataset]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Pair:
+    lot, trusted = split(600, 0)
+    return digits(tmp_path / "lot", lot), digits(tmp_path / "trusted", trusted)
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path) -> Pair:
+    lot, trusted = split(569, 0)
+    return table(tmp_path / "lot", lot), table(tmp_path / "trusted", trusted)
+
+
+@pytest.fixture
+def targets(tmp_path: Path) -> Pair:
+    lot, trusted = split(442, 0)
+    return table(tmp_path / "lot", lot, regression=True), table(tmp_path / "trusted", trusted, regression=True)
+
+
+def judged(suspect: Dataset, trusted: Dataset | None) -> tuple[Contract, GateResult]:
+    held = contract(suspect, trusted, SETTINGS)
+    return held, gate_contract(held, SETTINGS, None)
+
+
+def failed(result: GateResult) -> set[str]:
+    return {check.name for check in result.checks if not check.passed and check.critical}
+
+
+def flagged(held: Contract, flag: str) -> set[str]:
+    return set(held.rows.loc[held.rows[flag], "sample_id"])
+
+
+def reason(held: Contract, sample_id: str) -> str:
+    return str(held.exclusions.set_index("sample_id").loc[sample_id, "reason"])
+
+
+@pytest.mark.parametrize("kind", ["images", "telemetry", "targets"])
+def test_a_clean_lot_keeps_every_promise(kind: str, request: pytest.FixtureRequest) -> None:
+    held, result = judged(*request.getfixturevalue(kind))
+    assert result.passed
+    assert all(check.passed for check in result.checks), [c for c in result.checks if not c.passed]
+    assert held.exclusions.empty
+    assert not held.rows[list(FLAGS)].to_numpy().any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_random_splits_are_not_told_apart(seed: int, share: float, tmp_path: Path) -> None:
+    """Sampling noise alone excludes at most 1% of a lot and breaks no measure, with little trust too."""
+    lot, trusted = split(569, seed, share)
+    held = contract(table(tmp_path / "lot", lot), table(tmp_path / "trusted", trusted), SETTINGS)
+    assert len(held.exclusions) <= 0.01 * len(lot)
+    noise_free = held.summary[held.summary["measure"].isin(["missing_rate", "out_of_range", "unseen_categories"])]
+    assert (noise_free["value"] <= 0.1).all()
+    drift = held.summary.set_index("measure")["value"]
+    assert drift["label_drift"] <= 0.1
+    assert drift["label_drift_p"] >= SETTINGS.min_drift_p_value
+
+
+def test_unreadable_samples_go_with_their_defect(images: Pair) -> None:
+    suspect, trusted = images
+    held, result = judged(change(suspect, [3, 4], row=-1, defect="truncated PNG", sha256="0" * 64), trusted)
+    assert result.passed
+    assert flagged(held, "unreadable") == set(suspect.ids[[3, 4]])
+    assert reason(held, suspect.ids[3]) == "truncated PNG"  # equal bytes of two broken files are no copies
+    assert not held.rows[["duplicate", "conflict"]].to_numpy().any()
+
+
+def test_too_many_unreadable_samples_reject(images: Pair) -> None:
+    suspect, trusted = images
+    _, result = judged(change(suspect, slice(0, 60), row=-1, defect="zero bytes"), trusted)
+    assert "manifest: share of samples that cannot be read" in failed(result)
+
+
+def test_a_few_unknown_labels_are_quarantined(images: Pair) -> None:
+    suspect, trusted = images
+    held, result = judged(change(suspect, [0, 1], label="scratch"), trusted)
+    assert result.passed
+    assert flagged(held, "unknown_label") == set(suspect.ids[:2])
+    assert "'scratch'" in reason(held, suspect.ids[0])
+
+
+def test_a_whole_unknown_class_rejects_and_is_named(images: Pair) -> None:
+    suspect, trusted = images
+    held, result = judged(change(suspect, slice(0, 20), label="scratch"), trusted)
+    (check,) = [c for c in result.checks if not c.passed and c.critical]
+    assert "class that the trusted set does not know" in check.name
+    assert "scratch (20 rows)" in check.detail
+    assert (check.observed, check.limit) == (20, SETTINGS.unknown_class_limit(len(held.rows)))
+
+
+def test_missing_labels_are_quarantined(telemetry: Pair) -> None:
+    suspect, trusted = telemetry
+    held, result = judged(change(suspect, [5], label=None), trusted)
+    assert result.passed
+    assert reason(held, suspect.ids[5]) == "the label is missing"
+
+
+def test_an_absent_class_rejects(images: Pair) -> None:
+    suspect, trusted = images
+    _, result = judged(suspect.select(suspect.ids[suspect.manifest["label"] != "7"]), trusted)
+    assert not result.passed
+    (check,) = [c for c in result.checks if "that the lot lacks" in c.name]
+    assert check.detail == "7"
+
+
+def test_a_class_of_too_few_usable_rows_rejects(images: Pair) -> None:
+    suspect, trusted = images
+    sevens = np.flatnonzero(suspect.manifest["label"] == "7")
+    broken = list(map(int, sevens[SETTINGS.min_rows_per_class - 1 :]))
+    _, result = judged(change(suspect, broken, row=-1, defect="no image"), trusted)
+    (check,) = [c for c in result.checks if "smallest class" in c.name]
+    assert (check.passed, check.observed, check.detail) == (False, SETTINGS.min_rows_per_class - 1, "7")
+
+
+@pytest.mark.parametrize(("column", "value"), [("width", 64), ("channels", 3), ("bit_depth", 16)])
+def test_formats_that_trust_never_has(images: Pair, column: str, value: int) -> None:
+    suspect, trusted = images
+    held, result = judged(change(suspect, [2], **{column: value}), trusted)
+    assert result.passed
+    assert flagged(held, "unseen_format") == {suspect.ids[2]}
+    assert str(value) in reason(held, suspect.ids[2])
+    _, result = judged(change(suspect, slice(None), **{column: value}), trusted)
+    assert any("size, channels or bit depth" in name for name in failed(result))
+
+
+def test_freely_varying_sizes_are_let_through(images: Pair) -> None:
+    suspect, trusted = images
+    varied = change(trusted, slice(None), width=np.arange(100, 100 + len(trusted)))
+    held, _ = judged(change(suspect, slice(None), width=np.arange(500, 500 + len(suspect))), varied)
+    assert not flagged(held, "unseen_format")
+
+
+def test_further_copies_of_an_image_are_quarantined(images: Pair) -> None:
+    suspect, trusted = images
+    same = list(map(int, np.flatnonzero(suspect.manifest["label"] == "3")[:3]))
+    held, result = judged(change(suspect, same, sha256="f" * 64), trusted)
+    assert result.passed
+    assert flagged(held, "duplicate") == set(suspect.ids[same[1:]])
+    assert reason(held, suspect.ids[same[1]]) == f"exact copy of {suspect.ids[same[0]]}"
+
+
+def test_table_rows_repeat_themselves_naturally_but_not_endlessly(telemetry: Pair) -> None:
+    suspect, trusted = telemetry
+    benign = list(map(int, np.flatnonzero(suspect.manifest["label"] == "benign")))
+    pair = change(suspect, benign[:2], sha256="f" * 64)
+    assert judged(pair, trusted)[0].exclusions.empty
+    copied, _ = judged(change(suspect, benign[:120], sha256="f" * 64), trusted)
+    assert len(flagged(copied, "duplicate")) == 119
+
+
+def test_one_content_under_two_labels_goes_altogether(images: Pair) -> None:
+    suspect, trusted = images
+    three, eight = (int(np.flatnonzero(suspect.manifest["label"] == label)[0]) for label in "38")
+    held, result = judged(change(suspect, [three, eight], sha256="f" * 64), trusted)
+    assert result.passed
+    assert flagged(held, "conflict") == set(suspect.ids[[three, eight]])
+    assert "'3'" in reason(held, suspect.ids[eight]) and "'8'" in reason(held, suspect.ids[eight])
+
+
+@pytest.mark.parametrize("kind", ["images", "telemetry"])
+def test_trusted_content_under_another_label(kind: str, request: pytest.FixtureRequest) -> None:
+    suspect, trusted = request.getfixturevalue(kind)
+    ours, theirs = suspect.manifest, trusted.manifest
+    label = theirs["label"].iloc[0]
+    other = int(np.flatnonzero(ours["label"] != label)[0])
+    same = int(np.flatnonzero(ours["label"] == label)[0])
+    held, result = judged(change(suspect, [other], sha256=theirs["sha256"].iloc[0]), trusted)
+    assert result.passed
+    assert flagged(held, "trusted_conflict") == {suspect.ids[other]}
+    assert theirs["sample_id"].iloc[0] in reason(held, suspect.ids[other])
+    agreeing, _ = judged(change(suspect, [same], sha256=theirs["sha256"].iloc[0]), trusted)
+    assert agreeing.exclusions.empty
+
+
+def test_contents_that_are_ambiguous_by_nature_are_let_through(telemetry: Pair) -> None:
+    suspect, trusted = telemetry
+
+    def ambiguous(dataset: Dataset) -> Dataset:
+        at = [int(np.flatnonzero(dataset.manifest["label"] == label)[0]) for label in ("benign", "malignant")]
+        return change(dataset, at, sha256="f" * 64)
+
+    assert judged(ambiguous(suspect), trusted)[0].rows["conflict"].sum() == 2
+    assert judged(ambiguous(suspect), ambiguous(trusted))[0].exclusions.empty
+
+
+def test_targets_far_apart_for_one_content_conflict(targets: Pair) -> None:
+    suspect, trusted = targets
+    low, high = int(suspect.manifest["label"].argmin()), int(suspect.manifest["label"].argmax())
+    held, _ = judged(change(suspect, [low, high], sha256="f" * 64), trusted)
+    assert flagged(held, "conflict") == set(suspect.ids[[low, high]])
+    near = change(suspect, [low, high], sha256="f" * 64, label=100.0)
+    assert judged(near, trusted)[0].exclusions.empty
+
+
+@pytest.mark.parametrize("target", [np.nan, np.inf, 1e9])
+def test_impossible_targets_are_quarantined(targets: Pair, target: float) -> None:
+    suspect, trusted = targets
+    held, result = judged(change(suspect, [7], label=target), trusted)
+    assert result.passed
+    assert list(held.exclusions["sample_id"]) == [suspect.ids[7]]
+    assert "target" in reason(held, suspect.ids[7])
+
+
+def rewritten(dataset: Dataset, edit: Callable[[pd.DataFrame], pd.DataFrame]) -> Dataset:
+    """The table with its raw columns edited, hashed anew."""
+    assert dataset.raw is not None
+    frame = edit(pd.read_parquet(dataset.raw))
+    again = from_frame(dataset.root / "again", frame, dataset.task)
+    return replace(again, encoding=dataset.encoding)
+
+
+def test_values_far_outside_the_trusted_range(telemetry: Pair) -> None:
+    suspect, trusted = telemetry
+
+    def overflow(frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[4, "mean texture"] = 1e6
+        frame.loc[9, "mean texture"] = np.inf
+        return frame
+
+    held, result = judged(rewritten(suspect, overflow), trusted)
+    assert result.passed
+    assert flagged(held, "out_of_range") == {"lot.csv#4", "lot.csv#9"}
+    assert "mean texture is 1e+06" in reason(held, "lot.csv#4")
+
+
+def test_kinds_of_columns_are_compared_as_what_they_are(tmp_path: Path) -> None:
+    """Truth values as booleans here and as words there, times, and a label column that the encoding names as such."""
+    n = 60
+    frame = pd.DataFrame({"on": [True, False] * (n // 2), "at": pd.date_range("2026-01-01", periods=n, freq="h")})
+    frame["target"] = ["a", "b", "b"] * (n // 3)
+    trusted = from_frame(tmp_path / "trusted", frame, "classification")
+    trusted = replace(trusted, encoding=(*trusted.encoding, {"column": "target", "kind": "label"}))
+    words = frame.assign(on=frame["on"].map({True: "True", False: "FALSE"}))
+    late = words.assign(at=words["at"].where(words.index != 5, pd.Timestamp("2099-01-01")))
+    lot = replace(from_frame(tmp_path / "lot", late, "classification"), encoding=trusted.encoding)
+    held, _ = judged(lot, trusted)
+    assert flagged(held, "out_of_range") == {"lot.csv#5"}
+    assert set(held.summary.loc[held.summary["measure"] == "missing_rate", "subject"]) == {"on", "at"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "check", "named"),
+    [
+        (lambda f: f.assign(**{"mean area": f["mean area"] * 2.2}), "outside the trusted range", "mean area"),
+        (lambda f: f.assign(**{"mean area": f["mean area"].where(f.index % 2 == 0)}), "missing rate", "mean area"),
+        (lambda f: f.assign(**{"mean radius": np.nan}), "missing rate", "mean radius"),
+        (lambda f: f.assign(machine="mill"), "in categories", "machine"),
+        (lambda f: f.drop(columns="mean area"), "columns of the trusted set", "mean area"),
+        (lambda f: f.assign(**{"mean area": "n/a"}), "far outside the trusted range", ""),
+    ],
+)
+def test_columns_that_changed_reject(
+    telemetry: Pair, edit: Callable[[pd.DataFrame], pd.DataFrame], check: str, named: str
+) -> None:
+    suspect, trusted = telemetry
+    _, result = judged(rewritten(suspect, edit), trusted)
+    found = [c for c in result.checks if check in c.name and not c.passed]
+    assert not result.passed
+    assert found and named in found[0].detail
+
+
+def test_brightness_that_changed_rejects(images: Pair) -> None:
+    suspect, trusted = images
+    np.save(suspect.store, np.full((len(suspect), *suspect.shape), 250, np.uint8))
+    _, result = judged(suspect, trusted)
+    assert "lot: share of a column's values outside the trusted range" in failed(result)
+
+
+def test_drift_of_labels_warns_and_extremes_reject(telemetry: Pair) -> None:
+    suspect, trusted = telemetry
+    benign = np.flatnonzero(suspect.manifest["label"] == "benign")
+    skewed = suspect.select(np.delete(suspect.ids, benign[: len(benign) * 3 // 4]))
+    _, result = judged(skewed, trusted)
+    assert result.passed
+    assert ["p-value" in c.name for c in result.checks if not c.passed] == [True]
+    _, result = judged(suspect.select(np.delete(suspect.ids, benign[8:])), trusted)
+    assert "lot: distance of the label distribution from the trusted set's" in failed(result)
+
+
+def test_without_trust_comparisons_are_reported_as_not_run(telemetry: Pair) -> None:
+    held, result = judged(telemetry[0], None)
+    missing = [c for c in result.checks if not c.passed]
+    assert result.passed
+    assert len(missing) >= 8
+    assert all(c.detail == "not run: no trusted set" and c.observed is None and not c.critical for c in missing)
+    assert not held.trusted
+
+
+def test_sets_that_cannot_be_compared_are_errors(images: Pair, telemetry: Pair) -> None:
+    with pytest.raises(TrustedError, match="trusted set is table"):
+        contract(images[0], telemetry[1], SETTINGS)
+    bare = replace(images[0], manifest=images[0].manifest.drop(columns="sha256"))
+    with pytest.raises(LotError, match="sha256"):
+        contract(bare, images[1], SETTINGS)
+
+
+def test_nothing_given_is_changed(images: Pair) -> None:
+    suspect, trusted = images
+    before, state = suspect.manifest.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
+    contract(suspect, trusted, SETTINGS)
+    pd.testing.assert_frame_equal(suspect.manifest, before)
+    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
