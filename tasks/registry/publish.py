@@ -106,7 +106,7 @@ def publish(
     check_dataset_name(dataset)
     judged = read_judged(run)
     registry = open_or_create(settings)
-    if registry.root.is_relative_to(judged.lot.root.resolve()):
+    if entry_of(judged.lot) == "." and registry.root.is_relative_to(judged.lot.root.resolve()):
         raise RegistryError("the registry lies inside the lot", where=registry.root, action="set another registry.path")
     with registry.locked():
         recover(registry)
