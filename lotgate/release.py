@@ -51,6 +51,7 @@ class TrainSettings(BaseModel):
         epochs, batch_size, learning_rate, width: of the training; see `ProbeSettings`.
         holdout_rate: share of the released rows kept back to measure accuracy where no trusted set is given.
         out: folder for models: `<out>/<dataset>/v<version>/`.
+        work: folder for the checked-out version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +65,7 @@ class TrainSettings(BaseModel):
     width: Annotated[int, Field(ge=2, le=4096)] = 64
     holdout_rate: Annotated[float, Field(gt=0, lt=1)] = 0.2
     out: str = "data/models"
+    work: str = "data/runs/train"
 
 
 class FileRecord(BaseModel):

@@ -49,8 +49,14 @@ def write_part(lot: Dataset, rows: pd.DataFrame, folder: Path, *, kept: bool) ->
 def is_class_tree(lot: Dataset) -> bool:
     """Whether the folder names alone say all that the manifest says: `<label>/<file>`, no extra columns."""
     extras = set(lot.manifest.columns) - set(MANIFEST_COLUMNS) - set(FILE_COLUMNS)
-    pairs = zip(lot.manifest["sample_id"], lot.manifest["label"], strict=True)
-    return not extras and all(PurePosixPath(i).parts[0] == str(label) and "/" in i for i, label in pairs)
+    read = lot.manifest[lot.manifest["row"] >= 0]  # what is broken may lie anywhere
+    pairs = zip(read["sample_id"], read["label"], strict=True)
+    plain = not extras and not _has_sources(lot.manifest)
+    return plain and all(PurePosixPath(i).parts[0] == str(label) and "/" in i for i, label in pairs)
+
+
+def _has_sources(rows: pd.DataFrame) -> bool:
+    return bool((rows["source"].fillna("") != "").any())
 
 
 def entry_of(lot: Dataset) -> str:
@@ -91,7 +97,7 @@ def _positions(rows: pd.DataFrame) -> list[int]:
 
 def _write_manifest(rows: pd.DataFrame, folder: Path) -> None:
     extras = [column for column in rows.columns if column not in {*MANIFEST_COLUMNS, *FILE_COLUMNS}]
-    columns = rows[["sample_id", "label", *(["source"] if rows["source"].notna().any() else []), *extras]]
+    columns = rows[["sample_id", "label", *(["source"] if _has_sources(rows) else []), *extras]]
     columns.rename(columns={"sample_id": "path"}).to_csv(folder / MANIFEST, index=False, encoding="utf-8")
 
 

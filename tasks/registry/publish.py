@@ -172,7 +172,7 @@ class _Transaction:
     def run(self) -> Release:
         record = self._stage()
         self._reached("staged")
-        areas = [area for area in OURS if self.folder(area).is_dir()]
+        areas = [area for area in OURS if (self.folder(area) / "data").is_dir()]
         targets = [str(self.folder(area).relative_to(self.tree) / "data") for area in areas]
         dvc(self.tree, "add", "--quiet", *targets)
         self._reached("added")
@@ -181,7 +181,7 @@ class _Transaction:
         self._verify_remote(record, areas)
         self._reached("verified")
         record_sha256 = sha256_file(self.folder("datasets") / RECORD)
-        commit, tag_object = self._commit(record_sha256, areas)
+        commit, tag_object = self._commit(record_sha256)
         self._reached("committed", commit=commit, tag_object=tag_object, record_sha256=record_sha256)
         upstream = self.registry.upstream()
         if upstream is not None:
@@ -202,7 +202,10 @@ class _Transaction:
         judged = self.judged
         write_part(judged.lot, judged.kept, self.folder("datasets") / "data", kept=True)
         if len(judged.quarantined):
-            write_part(judged.lot, judged.quarantined, self.folder("quarantine") / "data", kept=False)
+            held = self.folder("quarantine") / "data"
+            write_part(judged.lot, judged.quarantined, held, kept=False)
+            if not any(held.iterdir()):
+                held.rmdir()  # nothing of it could be read: the verdicts are all there is to keep
         for source in (judged.verdicts, judged.manifest):
             shutil.copyfile(source, self.folder("datasets") / source.name)
         record = self._record()
@@ -248,15 +251,15 @@ class _Transaction:
             verify_files(back / "quarantine" / "data", record.quarantine_files)
         shutil.rmtree(back)
 
-    def _commit(self, record_sha256: str, areas: list[str]) -> tuple[str, str]:
+    def _commit(self, record_sha256: str) -> tuple[str, str]:
         """Builds commit and tag as objects, through an index of its own; no reference moves yet."""
         root = self.registry.root
         env = {"GIT_INDEX_FILE": str(self.room / "index")}
         git(root, "read-tree", self.head, env=env)
         lots = [f"{area}/{self.dataset}/{self.lot}" for area in OURS]
         git(root, "rm", "-r", "--force", "--quiet", "--cached", "--ignore-unmatch", "--", *lots, env=env)
-        for area in areas:
-            for path in sorted(self.folder(area).iterdir()):
+        for area in OURS:
+            for path in sorted(self.folder(area).glob("*")):
                 if path.is_file():
                     blob = git(root, "hash-object", "-w", "--no-filters", "--", str(path))
                     name = path.relative_to(self.tree).as_posix()

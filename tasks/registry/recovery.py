@@ -111,5 +111,5 @@ def _install_data(registry: Registry, staged: Path, place: Path) -> None:
         if place.exists():
             place.replace(staged.with_name("before"))
         staged.replace(place)
-    elif not place.exists():
+    elif not place.exists() and place.with_name("data.dvc").exists():
         dvc(registry.root, "checkout", "--quiet", str(place.relative_to(registry.root)) + ".dvc")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,25 @@ import pytest
 from lotgate.data import Dataset
 from lotgate.findings import Check, Decision, GateResult, findings_frame
 from lotgate.release import RegistrySettings
+from tasks.registry import open_or_create, publish
 
 Make = Callable[..., Path]
+
+# Before Prefect is imported anywhere: its settings are read once.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-")
+os.environ["PREFECT_LOGGING_TO_API_ENABLED"] = "false"
+import flows  # noqa: E402, F401
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """One real Prefect server for all tests of flows."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    from flows.environment import quiet_heartbeat
+
+    with prefect_test_harness(server_startup_timeout=120), quiet_heartbeat():
+        yield
 
 
 def write_images(folder: Path, rng: np.random.Generator, per_class: int = 6) -> list[Path]:
@@ -102,23 +122,60 @@ def write_run(run: Path, lot: Dataset, quarantined: set[str], decision: str | No
     return run
 
 
+def judged_run(base: Path, name: str, quarantined: int, decision: str | None, seed: int) -> Path:
+    """A finished scan of a new image lot, `<base>/landing/<name>` → `<base>/runs/<name>`."""
+    root = base / "landing" / name
+    files = write_images(root, np.random.default_rng(seed))
+    run = base / "runs" / name
+    lot = image_lot(root, files, run / "ingested")
+    return write_run(run, lot, set(lot.ids[:quarantined]), decision)
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Make:
     """Makes a run over a new image lot: `make_run(name, quarantined=1, decision=None)`."""
 
     def make(name: str = "lot", quarantined: int = 1, decision: str | None = None, seed: int = 0) -> Path:
-        root = tmp_path / "landing" / name
-        files = write_images(root, np.random.default_rng(seed))
-        run = tmp_path / "runs" / name
-        lot = image_lot(root, files, run / "ingested")
-        return write_run(run, lot, set(lot.ids[:quarantined]), decision)
+        return judged_run(tmp_path, name, quarantined, decision, seed)
 
     return make
 
 
+@pytest.fixture(scope="session")
+def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedded registry as Lotgate makes it on first use; copied, never changed."""
+    base = tmp_path_factory.mktemp("empty")
+    open_or_create(RegistrySettings(path=str(base / "registry")))
+    return base
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> RegistrySettings:
+def settings(tmp_path: Path, empty_registry: Path) -> RegistrySettings:
+    """A registry with no release in it."""
+    shutil.copytree(empty_registry / "registry", tmp_path / "registry")
     return RegistrySettings(path=str(tmp_path / "registry"), lock_timeout=1)
+
+
+@pytest.fixture(scope="session")
+def one_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with parts/v1 and the landing lot it came from; copied, never changed."""
+    base = tmp_path_factory.mktemp("one")
+    publish(judged_run(base, "lot", 1, None, 0), "parts", "lot", RegistrySettings(path=str(base / "registry")))
+    return base
+
+
+@pytest.fixture
+def released(tmp_path: Path, one_release: Path) -> RegistrySettings:
+    """A registry with parts/v1."""
+    for name in ("registry", "registry-remote"):
+        shutil.copytree(one_release / name, tmp_path / name)
+    return RegistrySettings(path=str(tmp_path / "registry"), lock_timeout=1)
+
+
+@pytest.fixture
+def landing(one_release: Path) -> Path:
+    """The lot that parts/v1 came from."""
+    return one_release / "landing" / "lot"
 
 
 def snapshot(folder: Path) -> dict[str, str]:

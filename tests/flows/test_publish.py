@@ -24,9 +24,8 @@ def refs(path: str) -> str:
     return git(Path(path), "for-each-ref", "--format=%(refname) %(objectname)")
 
 
-def test_a_release_holds_what_was_kept_and_what_was_quarantined(
-    make_run: Make, tmp_path: Path, settings: RegistrySettings
-) -> None:
+def test_a_release_holds_what_was_kept_and_what_was_quarantined(make_run: Make, tmp_path: Path) -> None:
+    settings = RegistrySettings(path=str(tmp_path / "new" / "registry"))  # made on first use
     run = make_run("Line 7, März", quarantined=2)
     landing = snapshot(tmp_path / "landing")
     release = publish(run, "parts", "landing/Line 7, März", settings)
@@ -106,7 +105,8 @@ def test_a_table_keeps_its_columns_and_a_manifest_lot_its_extras(tmp_path: Path,
     assert parse_record(release.record.read_bytes(), "").entry == "manifest.csv"
 
 
-def test_what_was_not_accepted_is_never_released(make_run: Make, settings: RegistrySettings) -> None:
+def test_what_was_not_accepted_is_never_released(make_run: Make, tmp_path: Path) -> None:
+    settings = RegistrySettings(path=str(tmp_path / "never-made"))
     with pytest.raises(LotError, match="rejected: as planned"):
         publish(make_run("bad", decision="reject"), "parts", "bad", settings)
     run = make_run("gate")
