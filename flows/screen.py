@@ -1,0 +1,76 @@
+"""The main job: a lot comes in, is judged, and only what passes is versioned and trained on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from prefect import flow
+
+from flows.trigger import trigger
+from lotgate.errors import InputError
+from lotgate.release import ACCEPTED
+from lotgate.settings import Settings, load_settings
+from lotgate.stages import detectors_for, open_run
+from tasks.release import publish_lot, write_artifacts
+from tasks.screen import conclude, contract, decide, detect, gate, gather, ingest, report, shown_in_prefect
+
+
+@flow(name="screen", flow_run_name="screen {dataset}")
+def screen(  # noqa: PLR0917  (a flow's parameters are its form in the Prefect UI)
+    lot: str,
+    trusted: str | None,
+    dataset: str,
+    run: str,
+    settings_path: str | None = None,
+    target: str | None = None,
+    task: str = "auto",
+    seed: int | None = None,
+) -> str:
+    """Screens a lot; an accepted one becomes the next version of the dataset and is trained on.
+
+    Args:
+        lot, trusted: as delivered; the trusted set in the same form.
+        dataset: name in the registry.
+        run: folder for the results; `decision.json` in it says how it ended.
+        settings_path: params.yaml.
+        target, task, seed: see `lotgate run --help`.
+
+    Returns:
+        The decision.
+    """
+    settings = load_settings(None if settings_path is None else Path(settings_path), seed=seed)
+    folder, vetted = Path(run), None if trusted is None else Path(trusted)
+    new = open_run(folder)
+    try:
+        with shown_in_prefect():
+            ingest(folder, Path(lot), vetted, target, task, settings)
+            if contract(folder, settings).passed:
+                gather(folder, settings)
+                for detector in detectors_for(folder, settings):
+                    detect(folder, detector, settings, return_state=True)
+                decide(folder, settings)
+                gate(folder, settings)
+            else:
+                decide(folder, settings)
+            decision = conclude(folder, settings, dataset, Path(lot).name)
+            page = report(folder)
+    except (InputError, KeyboardInterrupt, OSError):
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    write_artifacts(folder, decision, page)
+    if decision.decision in ACCEPTED:
+        _release(folder, dataset, lot, target, trusted, settings)
+    return decision.decision
+
+
+def _release(  # noqa: PLR0917
+    folder: Path, dataset: str, lot: str, target: str | None, trusted: str | None, settings: Settings
+) -> None:
+    release = publish_lot(folder, dataset, lot, target, settings.registry)
+    if settings.train.enabled:
+        vetted = None if trusted is None else str(Path(trusted).resolve())
+        trigger(
+            dataset, release.version, release.record_sha256, settings.registry, settings.train, vetted, settings.seed
+        )

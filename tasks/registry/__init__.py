@@ -1,0 +1,22 @@
+"""The data registry: the only room that runs Git and DVC.
+
+publish    an accepted lot becomes the next version of a dataset, all or nothing
+verify     a version is fetched from the remote and compared with its release record
+checkout   the same, kept: what training starts from
+"""
+
+from tasks.registry.publish import STEPS, Release, publish
+from tasks.registry.repository import Registry, open_existing, open_or_create
+from tasks.registry.verify import Version, checkout, verify
+
+__all__ = [
+    "STEPS",
+    "Registry",
+    "Release",
+    "Version",
+    "checkout",
+    "open_existing",
+    "open_or_create",
+    "publish",
+    "verify",
+]
