@@ -5,7 +5,10 @@ from typing import Any
 import numpy as np
 
 from lotgate.attacks.attack import Attack, Labels, Planted
+from lotgate.attacks.collision import BullseyePolytope, ConvexPolytope, FeatureCollision
+from lotgate.attacks.generative import GenerativePoisoning, PGan
 from lotgate.attacks.junk import NoAttack, OutOfDistribution, TrustedCopy
+from lotgate.attacks.label_consistent import LabelConsistent
 from lotgate.attacks.labels import LabelFlipMargin, LabelFlipPairwise, LabelFlipRandom
 from lotgate.attacks.lots import write_image_folder, write_table
 from lotgate.attacks.overlay import AdaptiveBlend, Blended, LowFrequency, Reflection, Sinusoid, Warp
@@ -23,6 +26,7 @@ ATTACKS: tuple[type[Attack], ...] = (
     Warp,
     LowFrequency,
     Reflection,
+    LabelConsistent,
     AllToAll,
     MultiTrigger,
     SourceSpecific,
@@ -31,6 +35,11 @@ ATTACKS: tuple[type[Attack], ...] = (
     LabelFlipRandom,
     LabelFlipPairwise,
     LabelFlipMargin,
+    FeatureCollision,
+    BullseyePolytope,
+    ConvexPolytope,
+    PGan,
+    GenerativePoisoning,
     RegressionOptimised,
     RegressionStatistical,
     RegressionPulled,

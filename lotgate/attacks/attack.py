@@ -52,6 +52,7 @@ class Planted:
         attack: the attack with every choice that depends on the data filled in; call `trigger` on this one.
         cover: (N,) rows that the attacker changed but whose label is true: they hide the attack and do no harm by
             themselves. They are neither hits nor false alarms, and never in `planted`.
+        victims: (V, C, H, W) the test images a targeted attack is aimed at; empty for the others.
     """
 
     x: FloatArray
@@ -59,6 +60,7 @@ class Planted:
     planted: Mask
     attack: Attack
     cover: Mask = field(default_factory=lambda: np.zeros(0, bool))
+    victims: FloatArray = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 class Attack(BaseModel):
@@ -192,3 +194,10 @@ def mask_of(rows: Rows, n: int) -> Mask:
     mask = np.zeros(n, bool)
     mask[rows] = True
     return mask
+
+
+def inside_columns(moved: FloatArray, x: FloatArray) -> FloatArray:
+    """Table rows (P, F) brought inside the columns' ranges in x, and whole numbers where x has only such."""
+    whole = (x == np.rint(x)).all(axis=0)
+    inside = np.clip(moved, x.min(axis=0), x.max(axis=0))
+    return np.where(whole, np.rint(inside), inside).astype(np.float32)

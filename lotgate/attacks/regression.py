@@ -20,6 +20,7 @@ from lotgate.attacks.attack import (
     Share,
     as_lot,
     choose,
+    inside_columns,
     mask_of,
     planted_count,
 )
@@ -148,7 +149,7 @@ class RegressionOptimised(RegressionAttack):
             optimiser.step()
             _project(px, *box)
             _project(py, t.min(), t.max())
-        moved = _keep_whole(kept[0].numpy() * scale + centre, x)
+        moved = inside_columns(kept[0].numpy() * scale + centre, x)
         return moved, np.clip(kept[1].numpy() * y_scale + y_centre, y.min(), y.max())
 
 
@@ -160,10 +161,3 @@ def ridge_weights(x: FloatArray, y: Labels, ridge: float) -> FloatArray:
 def _project(values: Tensor, low: Tensor, high: Tensor) -> None:
     with torch.no_grad():
         values.copy_(torch.minimum(torch.maximum(values, low), high))
-
-
-def _keep_whole(moved: FloatArray, x: FloatArray) -> FloatArray:
-    """Inside the columns' ranges, and whole numbers where the lot has only such."""
-    whole = (x == np.rint(x)).all(axis=0)
-    inside = np.clip(moved, x.min(axis=0), x.max(axis=0))
-    return np.where(whole, np.rint(inside), inside).astype(np.float32)

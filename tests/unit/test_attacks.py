@@ -31,7 +31,7 @@ def digits(n: int = 400) -> Lot:
     return (bunch.images[:n, None] / 16).astype(np.float32), bunch.target[:n].astype(np.int64)
 
 
-def scenes(n: int = 60, side: int = 33, channels: int = 3, classes: int = 3) -> Lot:
+def scenes(n: int = 60, side: int = 17, channels: int = 3, classes: int = 3) -> Lot:
     rng = np.random.default_rng(1)
     return rng.random((n, channels, side, side)).astype(np.float32), np.arange(n) % classes
 
@@ -68,8 +68,10 @@ def rate_of(attack: type[Attack]) -> float:
 
 
 def poison(attack: type[Attack], kind: str, seed: int = 0) -> tuple[Lot, Planted]:
+    """A lot before and after, by models trained just long enough to run every line."""
     x, y = lot_of(kind)
-    return (x, y), attack(rate=rate_of(attack)).plant(x, y, np.random.default_rng(seed))
+    short = {name: 3 for name in ("steps", "surrogate_steps") if name in attack.model_fields}
+    return (x, y), attack(rate=rate_of(attack), **short).plant(x, y, np.random.default_rng(seed))
 
 
 every_case = pytest.mark.parametrize(("attack", "kind"), list(cases()), ids=lambda v: getattr(v, "name", v))
@@ -160,16 +162,15 @@ def test_attacks_without_a_trigger_say_so() -> None:
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.has_trigger and a is not TableTrigger])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 48), (1, 200, 200)])
 def test_triggers_scale_with_the_image(attack: type[Attack], shape: tuple[int, ...]) -> None:
-    x = np.full((2, *shape), 0.5, np.float32)
-    if "size" not in attack.model_fields and attack.name in {"warping", "label_consistent"}:
-        x = np.random.default_rng(0).random((2, *shape)).astype(np.float32)
+    x = np.random.default_rng(0).uniform(0.2, 0.8, (2, *shape)).astype(np.float32)
     shown = attack().trigger(x, np.random.default_rng(0))
     changed = (shown != quantise(x)).any(axis=1).mean()
     assert shown.shape == x.shape
-    low, high = (0.005, 0.16) if "size" in attack.model_fields else (0.1, 1.0)
+    low, high = (0.005, 0.25) if "size" in attack.model_fields else (0.1, 1.0)
     assert low <= changed <= high
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_backdoor_works_on_a_small_model() -> None:
     bunch = load_digits()
     x, y = (bunch.images[:, None] / 16).astype(np.float32), bunch.target.astype(np.int64)
@@ -183,6 +184,7 @@ def test_a_backdoor_works_on_a_small_model() -> None:
     assert model.score(test.reshape(len(test), -1), truth) > 0.85
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_table_trigger_works_on_a_small_model() -> None:
     x, y = cancer()
     result = TableTrigger(rate=0.1, target=1).plant(x, y, np.random.default_rng(0))
