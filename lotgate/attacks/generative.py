@@ -11,8 +11,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lotgate.attacks._surrogate import (
-    BATCH,
-    LARGEST_SIDE,
     WIDTH,
     SurrogateSteps,
     batches,
@@ -39,7 +37,9 @@ from lotgate.data import FloatArray, Modality
 from lotgate.errors import LotError
 from lotgate.probe import Network, seeded
 
-NOISE = 32
+NOISE = 32  # inputs of the generator
+ROUND = 32  # rows in each batch of the game
+MADE_SIDE = 48  # larger images are made at this size or less, and enlarged
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ class PGan(Attack):
     the classifier on made rows). A small α hurts more and is easier to see.
 
     Source: Muñoz-González, Pfitzner, Russo, Carnerero-Cano, Lupu 2019, "Poisoning attacks with generative adversarial
-    nets" (pGAN). Reduced: small networks and a fixed number of steps; images with a side above 64 are made at 64 or
+    nets" (pGAN). Reduced: small networks and a fixed number of steps; images with a side above 48 are made at 48 or
     less and enlarged. The rows that make room are drawn from the whole lot.
 
     Attributes:
@@ -108,10 +108,10 @@ class PGan(Attack):
         maker = _generator(x.shape[1:])
         critic, classifier = (Network(surrogate_body(x.shape[1:], WIDTH), WIDTH, outputs) for outputs in (1, classes))
         players = [torch.optim.Adam(m.parameters(), 2e-3, (0.5, 0.999)) for m in (maker, critic, classifier)]
-        for index in batches(len(x), self.steps, generator):
-            true = torch.from_numpy(x[own[torch.randperm(len(own), generator=generator)[:BATCH].numpy()]])
-            made = maker(torch.randn(BATCH, NOISE, generator=generator))
-            label = torch.full((BATCH,), self.target)
+        for index in batches(len(x), self.steps, generator, ROUND):
+            true = torch.from_numpy(x[own[torch.randperm(len(own), generator=generator)[:ROUND].numpy()]])
+            made = maker(torch.randn(ROUND, NOISE, generator=generator))
+            label = torch.full((ROUND,), self.target)
             seen = _real(critic(true)[1], 1.0) + _real(critic(made.detach())[1], 0.0)
             _descend(players[1], seen)
             errs = nn.functional.cross_entropy(classifier(made.detach())[1], label)
@@ -164,7 +164,7 @@ class GenerativePoisoning(Attack):
         writer = _autoencoder(x.shape[1:])
         optimiser = torch.optim.Adam(writer.parameters(), 2e-3)
         halves = np.array_split(torch.randperm(len(x), generator=generator).numpy(), 2)  # seeds, validation
-        pairs = zip(*(batches(len(half), self.steps, generator) for half in halves), strict=True)
+        pairs = zip(*(batches(len(half), self.steps, generator, ROUND) for half in halves), strict=True)
         for seed_index, clean_index in pairs:
             seeds, clean = halves[0][seed_index], halves[1][clean_index]
             original = torch.from_numpy(x[seeds])
@@ -185,8 +185,8 @@ class GenerativePoisoning(Attack):
         return head.weight - self.victim_step * slope.T @ sight, head.bias - self.victim_step * slope.sum(0)
 
 
-class _Cut(nn.Module):
-    """Sharpens the size at the end of a convolutional generator: enlarges or cuts to (H, W), values in [0, 1]."""
+class _Resample(nn.Module):
+    """The end of a convolutional generator: values in [0, 1], resampled to (H, W)."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -201,14 +201,14 @@ def _upward(channels: int, height: int, width: int) -> list[nn.Module]:
     stages: list[nn.Module] = []
     for inputs, outputs in ((32, 32), (32, 16)):
         stages += [nn.Upsample(scale_factor=2), nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), nn.ReLU()]
-    return [*stages, nn.Conv2d(16, channels, 3, 1, 1), _Cut(height, width)]
+    return [*stages, nn.Conv2d(16, channels, 3, 1, 1), _Resample(height, width)]
 
 
 def _generator(shape: tuple[int, ...]) -> nn.Module:
     """(B, NOISE) → (B, *shape)."""
     if len(shape) == 1:
         return nn.Sequential(nn.Linear(NOISE, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, shape[0]))
-    small = [-(-min(side, LARGEST_SIDE) // 4) for side in shape[1:]]
+    small = [-(-min(side, MADE_SIDE) // 4) for side in shape[1:]]
     first = [nn.Linear(NOISE, 32 * small[0] * small[1]), nn.Unflatten(1, (32, *small)), nn.ReLU()]
     return nn.Sequential(*first, *_upward(*shape))
 
@@ -218,7 +218,7 @@ def _autoencoder(shape: tuple[int, ...]) -> nn.Module:
     if len(shape) == 1:
         code = max(2, shape[0] // 2)
         return nn.Sequential(nn.Linear(shape[0], 64), nn.ReLU(), nn.Linear(64, code), nn.Linear(code, shape[0]))
-    small = [-(-min(side, LARGEST_SIDE) // 4) for side in shape[1:]]
+    small = [-(-min(side, MADE_SIDE) // 4) for side in shape[1:]]
     down = [nn.Conv2d(shape[0], 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()]
     return nn.Sequential(*down, nn.AdaptiveAvgPool2d((small[0], small[1])), *_upward(*shape))
 

@@ -24,6 +24,7 @@ from lotgate.attacks.attack import (
     planted_count,
 )
 from lotgate.data import FloatArray, Modality
+from lotgate.errors import LotError
 
 
 class LabelFlipRandom(Attack):
@@ -97,18 +98,26 @@ class LabelFlipMargin(Attack):
         x, y = as_lot(x, y, self)
         classes = class_count(y, n_classes, self)
         count = planted_count(self, len(y))
+        if len(np.unique(y)) < 2:
+            raise LotError("the machine needs rows of two classes", where=self.name, action="give rows of each class")
         codes = _reduced(x, self.components, rng)
         base = self._clean_value(codes, y)
         best, flipped = -1.0, y
         for _ in range(self.restarts if count else 0):
             candidate = self._flip(codes, y, classes, rng, base=base, count=count)
-            error = float((self._machine(codes, candidate).predict(codes) != y).mean())
+            error = self._error(codes, candidate, y)
             if error > best:
                 best, flipped = error, candidate
         return Planted(x, flipped.copy(), flipped != y, self, np.zeros(len(y), bool))
 
     def _machine(self, codes: FloatArray, y: Labels) -> SVC:
         return SVC(C=self.cost, random_state=0).fit(codes, y)  # without a seed, fit draws from the global state
+
+    def _error(self, codes: FloatArray, flipped: Labels, y: Labels) -> float:
+        """Share of the clean labels that a machine trained on the flipped ones gets wrong."""
+        one_class = len(np.unique(flipped)) == 1  # a rare class can be flipped as a whole
+        predicted = flipped if one_class else self._machine(codes, flipped).predict(codes)
+        return float((predicted != y).mean())
 
     def _clean_value(self, codes: FloatArray, y: Labels) -> FloatArray:
         machine = self._machine(codes, y)

@@ -211,6 +211,15 @@ def test_flips_on_the_margin_hurt_more_than_random_ones() -> None:
     assert accuracy("label_flip_margin") < accuracy("label_flip_random") - 0.02
 
 
+def test_flips_on_the_margin_may_empty_a_rare_class() -> None:
+    x, y = cancer()
+    keep = np.r_[np.flatnonzero(y == 1), np.flatnonzero(y == 0)[:5]]
+    result = planted("label_flip_margin", x[keep], y[keep], np.random.default_rng(0), rate=0.3)
+    assert result.planted.sum() == round(0.3 * len(keep))
+    with pytest.raises(LotError, match="two classes"):
+        planted("label_flip_margin", x, np.zeros_like(y), np.random.default_rng(0), n_classes=2)
+
+
 def test_optimised_regression_poison_raises_the_error_more_than_random_responses() -> None:
     x, y = diabetes()
 

@@ -196,7 +196,7 @@ def test_a_small_alpha_makes_pgan_harmful_and_a_large_one_inconspicuous(network:
     own = _sight(network, x[y == 0]).mean(0)
     loss, gap = {}, {}
     for alpha in (0.1, 1.0):
-        made = PGan(rate=0.1, alpha=alpha, steps=250).plant(x, y, RNG(0))
+        made = PGan(rate=0.1, alpha=alpha, steps=100).plant(x, y, RNG(0))
         images = made.x[made.planted]
         outputs = network(torch.from_numpy(images))[1]
         loss[alpha] = float(nn.functional.cross_entropy(outputs, torch.zeros(len(images), dtype=torch.int64)))
