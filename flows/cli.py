@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.environment import quiet_heartbeat
+from flows.environment import make_home, quiet_heartbeat
 from lotgate import cli
 from lotgate.errors import LotgateError
 
@@ -38,12 +38,13 @@ def run_command(args: argparse.Namespace) -> int:
     check_dataset_name(args.dataset)
     load_settings(args.settings, seed=args.seed)  # wrong settings are told before a server is started
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-    folder = args.out or Path("data/runs") / args.dataset / lot_name(str(args.lot), stamp)
+    folder = args.out or Path("data/runs") / args.dataset / f"{lot_name(str(args.lot), '')}{stamp}"
     _screen(args, folder)
     return cli.decision_exit(cli.tell_decision(folder))
 
 
 def _screen(args: argparse.Namespace, folder: Path) -> None:
+    make_home()  # before Prefect is imported
     import httpx
 
     from flows.screen import screen

@@ -31,6 +31,16 @@ def prepare() -> None:
         os.environ.setdefault("PREFECT_HOME", str(HOME.resolve()))
 
 
+def make_home() -> None:
+    """Makes Prefect's folder; Prefect itself makes no parents, and its server then cannot open its database.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if "PREFECT_HOME" in os.environ:
+        Path(os.environ["PREFECT_HOME"]).expanduser().mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def quiet_heartbeat() -> Iterator[None]:
     """No heartbeat thread: joining it costs a second per flow run, and there is nobody to watch it locally."""

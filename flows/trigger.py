@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 from prefect import get_run_logger, task
@@ -20,8 +21,9 @@ from prefect.deployments import run_deployment
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events import emit_event
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import EntrypointType
 from prefect.states import Scheduled
+from prefect.types.entrypoint import EntrypointType
+from pydantic import BaseModel
 
 from lotgate.errors import LotgateError, SettingsError
 from lotgate.release import RegistrySettings, TrainSettings, release_tag
@@ -62,7 +64,8 @@ def trigger(  # noqa: PLR0917
         here = training.deployment == OWN and not _is_served(client)
         if training.deployment == OWN:
             parameters |= {
-                "registry": registry.model_dump(), "training": training.model_dump(), "trusted": trusted, "seed": seed,
+                "registry": _absolute(registry, "path"), "training": _absolute(training, "out", "work"),
+                "trusted": trusted, "seed": seed,
             }  # fmt: skip
         if here:
             _register()
@@ -74,6 +77,11 @@ def trigger(  # noqa: PLR0917
         if run.state is None or not run.state.is_completed():
             run = _execute(client, run)
     return f"{training.deployment}: run {run.name} completed"
+
+
+def _absolute(settings: BaseModel, *paths: str) -> dict[str, Any]:
+    """Settings as JSON with absolute paths: whoever serves the deployment works in another folder."""
+    return {**settings.model_dump(), **{name: str(Path(getattr(settings, name)).resolve()) for name in paths}}
 
 
 def _start(deployment: str, parameters: dict[str, Any], key: str, tag: str) -> FlowRun:
