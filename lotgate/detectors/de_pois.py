@@ -89,11 +89,12 @@ class DePois(Detector):
         - Networks are narrower than in the released code, and D_c has a convolutional stem for images.
         - Images are averaged down to at most `image_size` pixels a side. A table's sigmoid spans the trusted range
           of each standardised feature.
-        - y enters D_w by projection (Miyato & Koyama 2018); "concat" is plainer and measured worse.
+        - y enters D_w by projection (Miyato & Koyama 2018); "concat" is plainer, measured worse on classes
+          and alike on a regression.
         - Outputs are standardised at their y, since (9) leaves any function of y alone undetermined
           (`standardise` = False: the paper's raw outputs).
-        - The calibrated quantile is the default beside (10): on digits (10) flagged nearly half of the clean rows: the
-          critic knows the rows of S_aug from others, and so their outputs are no measure of new clean ones.
+        - The calibrated quantile is the default beside (10): on digits (10) flagged nearly half of the clean rows: its
+          outputs on S_aug, which it was trained on and which is mostly synthetic, do not stand for new clean rows.
         - Options, off: `two_sided` (see Misses); `mismatched_rate` of the generated rows of each critic batch are
           real rows under another row's y (Reed et al. 2016), since (9) never shows the critic a true sample with a
           wrong label.
