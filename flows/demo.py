@@ -215,7 +215,12 @@ def _print_table(table: pd.DataFrame) -> None:
     shown["decision"] = shown["decision"].str.replace("_", " ").str.upper()
     for column in ("caught", "clean_lost"):
         shown[column] = [("–" if pd.isna(v) else f"{v:.1%}") for v in shown[column]]
-    print("\n" + shown[["what", "samples", "planted", "decision", "quarantined", "caught", "clean_lost"]].to_string(index=False))
+    print(
+        "\n"
+        + shown[["what", "samples", "planted", "decision", "quarantined", "caught", "clean_lost"]].to_string(
+            index=False
+        )
+    )
     for row in table.dropna(subset=["raw_attack_success"]).itertuples() if "raw_attack_success" in table else ():
         print(
             f"\nA model trained on the {row.lot} lot as it came obeys the trigger on {row.raw_attack_success:.1%} of "

@@ -17,7 +17,7 @@ from tasks.screen import conclude, contract, decide, detect, gate, gather, inges
 
 
 @flow(name="screen", flow_run_name="screen {dataset}")
-def screen(  # noqa: PLR0917  (a flow's parameters are its form in the Prefect UI)
+def screen(
     lot: str,
     trusted: str | None,
     dataset: str,
@@ -55,7 +55,7 @@ def screen(  # noqa: PLR0917  (a flow's parameters are its form in the Prefect U
                 decide(folder, settings)
             decision = conclude(folder, settings, dataset, Path(lot).name)
             page = report(folder)
-    except (InputError, KeyboardInterrupt, OSError):
+    except (InputError, OSError):
         if new:
             shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -65,9 +65,7 @@ def screen(  # noqa: PLR0917  (a flow's parameters are its form in the Prefect U
     return decision.decision
 
 
-def _release(  # noqa: PLR0917
-    folder: Path, dataset: str, lot: str, target: str | None, trusted: str | None, settings: Settings
-) -> None:
+def _release(folder: Path, dataset: str, lot: str, target: str | None, trusted: str | None, settings: Settings) -> None:
     release = publish_lot(folder, dataset, lot, target, settings.registry)
     if settings.train.enabled:
         vetted = None if trusted is None else str(Path(trusted).resolve())

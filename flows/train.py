@@ -11,7 +11,7 @@ from tasks.train import checkout_version, fit_model, verify_version
 
 
 @flow(name="train", flow_run_name="train {dataset}@v{version}", log_prints=False)
-def train(  # noqa: PLR0917  (a flow's parameters are its form in the Prefect UI)
+def train(
     dataset: str,
     version: int,
     registry: RegistrySettings | None = None,

@@ -33,7 +33,7 @@ SERVED_WITHIN = timedelta(seconds=60)
 
 
 @task(name="trigger", task_run_name="trigger {training.deployment}")
-def trigger(  # noqa: PLR0917
+def trigger(
     dataset: str,
     version: int,
     record_sha256: str,

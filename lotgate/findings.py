@@ -40,7 +40,7 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    voters: tuple[str, ...] = ("activation_clustering", "spectral_signatures", "disagreement")
+    voters: tuple[str, ...] = ("activation_clustering", "spectral_signatures", "de_pois", "disagreement")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     max_quarantined_rate: Rate = 0.2

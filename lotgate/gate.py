@@ -55,7 +55,7 @@ def gate_contract(contract: Contract, settings: ContractSettings, docs: Path | N
     )
 
 
-def gate_verdicts(  # noqa: PLR0917  (the order is a stable interface)
+def gate_verdicts(
     findings: pd.DataFrame,
     verdicts: pd.DataFrame,
     ids: Sequence[str],

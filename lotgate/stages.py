@@ -41,6 +41,7 @@ OUTPUTS = (
     "decision.json", "report.html",
 )  # fmt: skip
 FOLDERS = ("work", "data_docs")
+CHECKPOINTS = Path("work/checkpoints")  # outlive a run: an interrupted training resumes where it was
 STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expectations", "prefect", "dvc")
 
 
@@ -62,8 +63,10 @@ def open_run(run: Path) -> bool:
         run.mkdir(parents=True, exist_ok=True)
         for name in OUTPUTS:
             (run / name).unlink(missing_ok=True)
-        for name in FOLDERS:
-            shutil.rmtree(run / name, ignore_errors=True)
+        shutil.rmtree(run / "data_docs", ignore_errors=True)
+        for entry in (run / "work").glob("*"):
+            if entry != run / CHECKPOINTS:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         probe = run / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
@@ -154,6 +157,8 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
         folder = run / "work/findings"
         try:
             made = settings.detector(detector)
+            if "checkpoint" in type(made).model_fields:
+                made = made.model_copy(update={"checkpoint": run / CHECKPOINTS / detector})
             evidence = load_evidence(run, settings)
             made.require(evidence)
             scorer = made.fit(evidence, generator(settings, detector))
@@ -232,7 +237,11 @@ def report(run: Path) -> Path:
 def screen(
     run: Path, lot: Path, trusted: Path | None, settings: Settings, target: str | None = None, task: str = "auto"
 ) -> Decision:
-    """Every step in order, in this process, without Prefect. A run that fails leaves no new folder behind."""
+    """Every step in order, in this process, without Prefect.
+
+    A run that fails on its input leaves no new folder behind; an interrupted one leaves `work/` without a decision,
+    from which running again resumes.
+    """
     new = open_run(run)
     try:
         ingest(run, lot, trusted, target, task, settings)
@@ -246,7 +255,7 @@ def screen(
             decide(run, settings)
         decision = conclude(run, settings)
         report(run)
-    except (InputError, KeyboardInterrupt, OSError):
+    except (InputError, OSError):
         if new:
             shutil.rmtree(run, ignore_errors=True)
         raise

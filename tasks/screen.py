@@ -16,7 +16,7 @@ from lotgate.settings import Settings
 
 
 @task(name="ingest")
-def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task: str, settings: Settings) -> Path:  # noqa: PLR0917
+def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task: str, settings: Settings) -> Path:
     return stages.ingest(run, lot, trusted, target, task, settings)
 
 

@@ -32,7 +32,7 @@ def verify_version(folder: Path) -> str:
 
 
 @task(name="fit")
-def fit_model(  # noqa: PLR0917  (a Prefect task shows its parameters by name)
+def fit_model(
     folder: Path, record_sha256: str, training: TrainSettings, trusted: str | None, seed: int, room: Path
 ) -> Path:
     """Trains on the verified version and writes the model with its card → path of the card."""

@@ -2,9 +2,8 @@
 
 from lotgate.detector import Detector
 from lotgate.detectors.activation_clustering import ActivationClustering
-
-# from lotgate.detectors.de_pois import DePois
+from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.spectral_signatures import SpectralSignatures
 
-DETECTORS: tuple[type[Detector], ...] = (ActivationClustering, SpectralSignatures, Disagreement)
+DETECTORS: tuple[type[Detector], ...] = (ActivationClustering, SpectralSignatures, DePois, Disagreement)

@@ -110,7 +110,7 @@ class ActivationClustering(Detector):
         share = np.bincount(members, minlength=2) / len(members)
         if evidence.trusted is None or evidence.heldout is None or evidence.twin is None:
             small = share < self.relative_size
-            return np.where(small, 10.0**-self.silhouette_z, 1.0)
+            return np.asarray(np.where(small, 10.0**-self.silhouette_z, 1.0))
         assert evidence.probe is not None
         inside = np.zeros(2)
         for vetted in (evidence.trusted, evidence.heldout):
@@ -235,7 +235,7 @@ def reduce(probe: Probe, rows: Dataset, centre: Vector, basis: Vector) -> Vector
 
 def nearest(reduced: Vector, means: Vector) -> npt.NDArray[np.int64]:
     """(N,) index of the nearest of the means (k, n)."""
-    return np.square(reduced[:, None, :] - means[None]).sum(-1).argmin(1)
+    return np.asarray(np.square(reduced[:, None, :] - means[None]).sum(-1).argmin(1))
 
 
 def separation(reduced: Vector, members: npt.NDArray[np.int64], seed: int) -> float:

@@ -46,11 +46,11 @@ class DePois(Detector):
     """A mimic model, trained on trusted rows and synthetic ones like them, gives each sample and label a credit.
 
     Catches:
-        Images unlike trusted ones of their label: visible triggers on a wrong label, junk, flipped labels. In tables
-        wrong labels and pulled targets only with `mismatched_rate` = 0.5 (see Differs).
+        Samples unlike trusted ones of their label: visible triggers on a wrong label, junk, flipped labels, pulled
+        targets.
     Misses:
-        Wrong labels and targets in small tables under the paper's own objective: near chance on breast cancer and
-        diabetes (measured).
+        With the paper's own objective (`mismatched_rate` = 0): wrong labels and targets in small tables, near chance
+        on breast cancer and diabetes (measured).
         Clean-label poison and triggers that are small against the natural variety of a class; poison crafted against
         a copy of the critic. A table row far outside the trusted range: a critic is nearly linear out there and may
         find it *more* real than any trusted row; `two_sided` = True flags both ends. Photographs of many kinds: a
@@ -96,9 +96,10 @@ class DePois(Detector):
           (`standardise` = False: the paper's raw outputs).
         - The calibrated quantile is the default beside (10): on digits (10) flagged nearly half of the clean rows: its
           outputs on S_aug, which it was trained on and which is mostly synthetic, do not stand for new clean rows.
-        - Options, off: `two_sided` (see Misses); `mismatched_rate` of the generated rows of each critic batch are
-          real rows under another row's y (Reed et al. 2016), since (9) never shows the critic a true sample with a
-          wrong label.
+        - `mismatched_rate` of the generated rows of each critic batch are real rows under another row's y (Reed et
+          al. 2016): (9) alone never shows the critic a true sample with a wrong label, and measured near chance on
+          tables. 0 is the paper's objective.
+        - `two_sided` is an option, off (see Misses).
 
     Attributes:
         boundary, z_s, two_sided, standardise, conditioning, mismatched_rate: see Method and Differs.
@@ -124,7 +125,7 @@ class DePois(Detector):
     two_sided: bool = False
     standardise: bool = True
     conditioning: Conditioning = "projection"
-    mismatched_rate: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mismatched_rate: Annotated[float, Field(ge=0, le=1)] = 0.5
     image_size: Annotated[int, Field(ge=4, le=128)] = 32
     target_noise: Annotated[float, Field(ge=0, le=10)] = 0.1
     max_synthetic: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000

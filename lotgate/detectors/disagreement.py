@@ -30,16 +30,16 @@ class Disagreement(Detector):
     Assumes:
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
-        The lot is cut into folds by a checksum of the sample id. Model f is trained on the trusted reference rows and on
-        the lot outside fold f. Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets:
+        The lot is cut into folds by a checksum of the sample id. Model f is trained on the trusted reference rows and
+        on the lot outside fold f. Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets:
         s = |y − ŷ_f(x)| / median |residual|. Held-out trusted rows, scored by the same models, give p-values. Rows with
         p ≤ `drop` are then left out and the models trained again, `rounds` times in all, so that poison teaches less.
     Cost:
         folds × rounds trainings on (folds − 1) / folds of the lot: gradient-boosted trees for tables, the probe's
         network for images.
     Source:
-        Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et al.,
-        IEEE S&P 2018 (TRIM).
+        Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
+        al., IEEE S&P 2018 (TRIM).
     Differs:
         No joint noise matrix and no poison rate: scores are compared with held-out trusted rows. Rows are
         trimmed by p-value, not to an assumed number of clean ones.
@@ -51,7 +51,7 @@ class Disagreement(Detector):
     needs: ClassVar = frozenset({"trusted"})
     reason: ClassVar = "models trained without it contradict its label"
 
-    folds: Annotated[int, Field(ge=2, le=20)] = 3
+    folds: Annotated[int, Field(ge=2, le=20)] = 2
     rounds: Annotated[int, Field(ge=1, le=10)] = 2
     drop: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -83,7 +83,7 @@ class Disagreement(Detector):
     def _train(self, trusted: Dataset, rows: Dataset, rng: np.random.Generator) -> Model:
         pool = Pool((trusted, rows) if len(rows) else (trusted,))
         if trusted.modality == "image":
-            return NetworkModel(train_probe(pool, ProbeSettings(epochs=self.epochs), rng, _silent))
+            return NetworkModel(train_probe(pool, ProbeSettings(epochs=self.epochs, min_steps=200), rng, _silent))
         x, y = pool.take(np.arange(len(pool)))
         seed = int(rng.integers(2**31 - 1))
         if trusted.task == "regression":
@@ -182,7 +182,7 @@ def contradiction(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale
     rows = np.arange(len(y))
     own = predicted[rows, y]
     if predicted.shape[1] == 1:
-        return -own
+        return np.asarray(-own)
     others = predicted.copy()
     others[rows, y] = -np.inf
     return np.asarray(others.max(axis=1) - own)

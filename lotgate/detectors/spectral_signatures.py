@@ -87,7 +87,7 @@ class SpectralScorer:
     def score(self, batch: Batch) -> Scores:
         half = halves(batch.ids)
         along = projections(self.probe.features(batch), half, batch.y, self.centres, self.directions)  # (B,)
-        return np.square((along - self.location[half, batch.y]) / self.spread[half, batch.y])
+        return np.asarray(np.square((along - self.location[half, batch.y]) / self.spread[half, batch.y]))
 
     def p_value(self, scores: Scores) -> Scores:
         return self.calibration.p_value(scores)

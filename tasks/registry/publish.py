@@ -136,7 +136,7 @@ class _Transaction:
     fault: Fault
 
     @classmethod
-    def begin(  # noqa: PLR0917
+    def begin(
         cls, registry: Registry, judged: Judged, dataset: str, lot: str, target: str | None, fault: Fault
     ) -> _Transaction:
         made = cls(

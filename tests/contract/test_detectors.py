@@ -17,8 +17,12 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "activation_clustering": ("backdoor",),
     "spectral_signatures": ("backdoor",),
     "disagreement": ("flips",),
+    "de_pois": ("flips",),
 }
-SMALL: dict[str, dict[str, object]] = {}
+SMALL: dict[str, dict[str, object]] = {
+    "de_pois": {"augment_steps": 40, "mimic_steps": 60, "window": 20, "batch_size": 16, "image_size": 8},
+    "disagreement": {"rounds": 1, "epochs": 2},
+}
 
 CASES = [
     (detector, modality, task)

@@ -27,7 +27,7 @@ from lotgate.settings import load_settings
 def test_wrong_settings_are_named(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=".*") as caught:
+    with pytest.raises(SettingsError) as caught:
         load_settings(path)
     assert named in str(caught.value)
     assert caught.value.exit_code == 2
