@@ -3,7 +3,8 @@
 The conformal p-value (1 + #{heldout ≥ s}) / (n + 1) is valid whatever the score, as long as a clean suspect row and a
 held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest TAIL_RATE of the scores (at least
 TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by
-probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape kept heavy so that extrapolation errs towards larger p-values.
+probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape kept heavy so that extrapolation errs
+towards larger p-values.
 """
 
 from __future__ import annotations

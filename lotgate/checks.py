@@ -306,7 +306,7 @@ def check_detector(detector: Detector, folder: Path, claims: tuple[Claim, ...] =
 
 def _numpy_state() -> npt.NDArray[Any]:
     state = np.random.get_state(legacy=False)  # noqa: NPY002  (the state under watch)
-    return np.asarray(state["state"]["key"])  # type: ignore[call-overload]
+    return np.asarray(state["state"]["key"])
 
 
 def _scan(detector: Detector, evidence: Evidence) -> pd.DataFrame:

@@ -188,11 +188,12 @@ def decide(
         Verdicts: sample_id, label, action, score, reasons, then source and the lot's extra columns.
     """
     p = combined_p_values(findings, policy.voters)
-    limit = quarantine_limit(p.to_numpy(np.float64), policy)
+    p_values = np.asarray(p, np.float64)
+    limit = quarantine_limit(p_values, policy)
     excluded = dict(zip(exclusions["sample_id"], exclusions["reason"], strict=True))
     spoken = _reasons(findings, policy, p[p <= limit].index, words)
     ids = manifest["sample_id"]
-    scores = dict(zip(p.index, suspicion(p.to_numpy(np.float64)), strict=True))
+    scores = dict(zip(p.index, suspicion(p_values), strict=True))
     reasons = [excluded.get(i) or spoken.get(i, "") for i in ids]
     carried = [c for c in manifest.columns if c not in {"sample_id", "label", "uri", "sha256", "row", "defect"}]
     verdicts = pd.DataFrame(

@@ -125,7 +125,7 @@ class ActivationClustering(Detector):
         p_again = np.array(
             [reclassification_p_value(given[members == j], c, accuracy / self.tolerance) for j in (0, 1)]
         )
-        return 2 * np.minimum(p_size, p_again)
+        return np.asarray(2 * np.minimum(p_size, p_again))
 
 
 @dataclass(frozen=True, eq=False)
