@@ -42,7 +42,7 @@ class Policy(BaseModel):
 
     voters: tuple[str, ...] = ("activation_clustering", "spectral_signatures", "de_pois", "disagreement")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
-    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
     allow_untrusted: bool = False

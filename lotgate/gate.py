@@ -154,10 +154,10 @@ def _evaluate(
     """GX's results by the committed key, and what went wrong as a whole."""
     if frame.empty:
         return {}, ["there is not a single row"]
-    with _quiet():
-        from great_expectations.compatibility.pydantic import ValidationError
-        from great_expectations.exceptions import GreatExpectationsError
+    from great_expectations.compatibility.pydantic import ValidationError
+    from great_expectations.exceptions import GreatExpectationsError
 
+    with _quiet():
         try:
             validations = _run_checkpoint(table, expectations, frame, limits, site)
         except (GreatExpectationsError, ValidationError) as error:
@@ -290,10 +290,13 @@ def _shown(value: Any) -> float | int | str | None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silences what GX tells about its own progress; its errors stay audible."""
-    logger = logging.getLogger("great_expectations")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
+    names = [name for name in logging.root.manager.loggerDict if name.startswith("great_expectations.")]
+    loggers = [logging.getLogger(name) for name in ("great_expectations", *names)]  # some set a level of their own
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(max(logger.level, logging.WARNING))
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

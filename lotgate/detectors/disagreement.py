@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
@@ -19,6 +19,9 @@ from lotgate.errors import InputError
 from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
 
 
+Rate = Annotated[float, Field(gt=0, lt=0.9)]
+
+
 class Disagreement(Detector):
     """How firmly models that never saw a sample contradict its label or its target.
 
@@ -30,18 +33,20 @@ class Disagreement(Detector):
     Assumes:
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
-        The lot is cut into folds by a checksum of the sample id. Model f is trained on the trusted reference rows and
-        on the lot outside fold f. Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets:
-        s = |y − ŷ_f(x)| / median |residual|. Held-out trusted rows, scored by the same models, give p-values. Rows with
-        p ≤ `drop` are then left out and the models trained again, `rounds` times in all, so that poison teaches less.
+        Lot and trusted rows are cut into folds by a checksum of the sample id. Model f is trained on both outside fold
+        f, and scores the rows inside, so suspect and trusted rows are treated alike. Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets:
+        s = |y − ŷ_f(x)| / median |residual|. Trusted rows, each held out from the model that scores it,
+        give p-values. The first models see trusted rows only; then suspect rows join them, but of either kind
+        none with p ≤ drops[i], and the models are trained again: poison teaches little, good rows teach much, and
+        suspect rows stay exchangeable with trusted ones, which are trimmed alike.
     Cost:
-        folds × rounds trainings on (folds − 1) / folds of the lot: gradient-boosted trees for tables, the probe's
+        folds × (1 + |drops|) trainings, the first on trusted rows only, on (folds − 1) / folds of them: gradient-boosted trees for tables, the probe's
         network for images.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM).
     Differs:
-        No joint noise matrix and no poison rate: scores are compared with held-out trusted rows. Rows are
+        No joint noise matrix and no poison rate: scores are compared with those of trusted rows. Rows are
         trimmed by p-value, not to an assumed number of clean ones.
     """
 
@@ -52,8 +57,8 @@ class Disagreement(Detector):
     reason: ClassVar = "models trained without it contradict its label"
 
     folds: Annotated[int, Field(ge=2, le=20)] = 2
-    rounds: Annotated[int, Field(ge=1, le=10)] = 2
-    drop: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    table_folds: Annotated[int, Field(ge=2, le=20)] = 5
+    drops: tuple[Rate, ...] = (0.3, 0.02)
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
 
@@ -68,31 +73,29 @@ class Disagreement(Detector):
                 where="trusted set",
                 action="vet some more samples of every class",
             )
-        folds = fold_of(suspect.ids, self.folds)
-        kept = np.ones(len(suspect), bool)
-        for _ in range(self.rounds):
-            models = tuple(
-                self._train(trusted, suspect.select(suspect.ids[kept & (folds != f)]), rng) for f in range(self.folds)
-            )
-            scale = _residual_scale(models, heldout)
+        vetted = (trusted, heldout)
+        n_folds = self.folds if suspect.modality == "image" else self.table_folds
+        rows: tuple[Dataset, ...] = vetted  # the first models see trusted rows only
+        for drop in (*self.drops, 0.0):
+            models = tuple(self._train(_outside(rows, f, n_folds), rng) for f in range(n_folds))
+            scale = _residual_scale(models, vetted)
             scorer = DisagreementScorer(models, scale, calibrate(np.zeros(1)), self.rate)
-            fitted = DisagreementScorer(models, scale, calibrate(_score_all(scorer, heldout)), self.rate)
-            kept = fitted.p_value(_score_all(fitted, suspect)) > self.drop
+            fitted = replace(scorer, calibration=calibrate(_score_all(scorer, vetted)))
+            rows = tuple(d.select(d.ids[fitted.p_value(_score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect))
         return fitted
 
-    def _train(self, trusted: Dataset, rows: Dataset, rng: np.random.Generator) -> Model:
-        pool = Pool((trusted, rows) if len(rows) else (trusted,))
-        if trusted.modality == "image":
+    def _train(self, pool: Pool, rng: np.random.Generator) -> Model:
+        if len(pool.shape) == 3:
             return NetworkModel(train_probe(pool, ProbeSettings(epochs=self.epochs, min_steps=200), rng, _silent))
         x, y = pool.take(np.arange(len(pool)))
         seed = int(rng.integers(2**31 - 1))
-        if trusted.task == "regression":
+        if pool.task == "regression":
             trees = HistGradientBoostingRegressor(loss="absolute_error", max_iter=120, random_state=seed)
             return TreesModel(trees.fit(x, y), 1)
         if len(np.unique(y)) < 2:
-            return ConstantModel(int(y[0]), len(trusted.classes))
+            return ConstantModel(int(y[0]), len(pool.classes))
         trees = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.1, random_state=seed, early_stopping=False)
-        return TreesModel(trees.fit(x, y), len(trusted.classes))
+        return TreesModel(trees.fit(x, y), len(pool.classes))
 
 
 class Model(Protocol):
@@ -146,7 +149,7 @@ class DisagreementScorer:
     """One model per fold; a sample is scored by the model of its own fold, which has not seen it.
 
     Attributes:
-        scale: median absolute residual of held-out trusted rows, in units of the target; 1 for classes.
+        scale: median absolute residual of trusted rows, in units of the target; 1 for classes.
     """
 
     models: Sequence[Model]
@@ -193,15 +196,21 @@ def fold_of(ids: npt.NDArray[np.object_], folds: int) -> npt.NDArray[np.int64]:
     return np.array([zlib.crc32(b"fold:" + str(i).encode()) % folds for i in ids], dtype=np.int64)
 
 
-def _score_all(scorer: DisagreementScorer, dataset: Dataset) -> Scores:
-    return np.concatenate([scorer.score(batch) for batch in dataset.batches(PASS_BATCH)])
+def _outside(datasets: Sequence[Dataset], fold: int, folds: int) -> Pool:
+    """The rows of these datasets that are not in the fold."""
+    parts = (d.select(d.ids[fold_of(d.ids, folds) != fold]) for d in datasets)
+    return Pool(tuple(part for part in parts if len(part)))
 
 
-def _residual_scale(models: Sequence[Model], heldout: Dataset) -> float:
-    if heldout.task == "classification":
+def _score_all(scorer: DisagreementScorer, datasets: Sequence[Dataset]) -> Scores:
+    return np.concatenate([scorer.score(batch) for d in datasets for batch in d.batches(PASS_BATCH)])
+
+
+def _residual_scale(models: Sequence[Model], vetted: Sequence[Dataset]) -> float:
+    if vetted[0].task == "classification":
         return 1.0
     unit = DisagreementScorer(models, 1.0, calibrate(np.zeros(1)), 0.5)
-    return float(np.median(_score_all(unit, heldout))) or 1.0
+    return float(np.median(_score_all(unit, vetted))) or 1.0
 
 
 def _silent(words: str) -> None:

@@ -72,13 +72,13 @@ def render(tables: ReportTables) -> str:
     environment.filters.update(
         plain=text.plain, figure=text.figure, percent=text.percent, seconds=text.seconds, grouped=text.grouped
     )
-    per_class = _limit(decision, "max_quarantined_rate_per_class", per_class=True)
+    per_class = _limit(decision, "max_quarantined_rate_per_class")
     page = environment.get_template("report.html").render(
         decision=decision,
         word=WORDS[decision.decision],
         headline=decision.reasons[0] if decision.reasons else FALLBACK[decision.decision],
         rate=decision.n_quarantined / decision.n_samples if decision.n_samples else 0.0,
-        limit=_limit(decision, "max_quarantined_rate", per_class=False),
+        limit=_limit(decision, "max_quarantined_rate"),
         class_limit=per_class,
         total_seconds=sum(decision.seconds.values()),
         steps=_steps(decision.seconds),
@@ -98,18 +98,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _limit(decision: Decision, setting: str, per_class: bool) -> float | None:
-    """The limit of the share in quarantine: from the check that tested it, else from the settings."""
-    for check in decision.checks:
-        name = check.name.lower()
-        named = setting in name or ("quarantined" in name and ("share" in name or "rate" in name))
-        if (
-            named
-            and (("class" in name) == per_class)
-            and isinstance(check.limit, float | int)
-            and 0 <= check.limit <= 1
-        ):
-            return float(check.limit)
+def _limit(decision: Decision, setting: str) -> float | None:
+    """A limit of the policy that the lot was judged by, as recorded in its settings."""
     policy = decision.settings.get("policy")
     found = policy.get(setting) if isinstance(policy, Mapping) else None
     return float(found) if isinstance(found, float | int) else None

@@ -21,7 +21,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
 }
 SMALL: dict[str, dict[str, object]] = {
     "de_pois": {"augment_steps": 40, "mimic_steps": 60, "window": 20, "batch_size": 16, "image_size": 8},
-    "disagreement": {"rounds": 1, "epochs": 2},
+    "disagreement": {"drops": [0.2], "epochs": 2},
 }
 
 CASES = [
