@@ -14,13 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from torch import nn
 
 from flows.cli import add_commands
 from lotgate import cli
@@ -192,26 +189,9 @@ def test_a_rejected_lot_is_not_released_and_nothing_is_trained(place: Place) -> 
     assert not (place.base / "models").exists() and not (place.base / "room").exists()
 
 
-class NoFeatures(nn.Module):
-    """A body whose features are not numbers: what a detector makes of them is a crash."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(int(np.prod(shape)), 4))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.flatten(1) @ self.weight + float("nan")
-
-
-def no_features(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """For `probe.model`."""
-    assert outputs == 2
-    return NoFeatures(shape)
-
-
 def test_a_voter_that_crashes_rejects_the_lot_and_says_so(place: Place) -> None:
     settings = place.settings(
-        probe={"model": "tests.flows.test_screen:no_features", "epochs": 1}, policy={"voters": ["spectral_signatures"]}
+        probe={"model": "tests.small_models:no_numbers", "epochs": 1}, policy={"voters": ["spectral_signatures"]}
     )
     assert place.run(settings) == cli.EXIT_REJECTED
     assert any("spectral_signatures failed: " in reason for reason in place.decision()["reasons"])
