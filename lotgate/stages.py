@@ -349,8 +349,8 @@ def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generato
 def load_evidence(run: Path, settings: Settings) -> Evidence:
     """Everything detectors may look at, from the files of the steps before."""
     evidence = split(run, settings)
-    probe = _load_probe(run / "work/probe", settings, evidence.suspect)
-    twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence.suspect)
+    probe = _load_probe(run / "work/probe", settings, evidence)
+    twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
     return Evidence(evidence.suspect, evidence.trusted, evidence.heldout, probe, twin)
 
 
@@ -381,8 +381,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _load_probe(folder: Path, settings: Settings, like: Dataset) -> Probe:
-    return load_probe(folder, settings.probe, like.shape, n_outputs(like))
+def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:
+    like, trusted = evidence.suspect, evidence.trusted
+    stores = {"lot": like.store} if trusted is None else {"lot": like.store, "trusted": trusted.store}
+    return load_probe(folder, settings.probe, like.shape, n_outputs(like), stores)
 
 
 def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:

@@ -24,11 +24,13 @@ QUICK: dict[str, Any] = {
 
 
 def write_settings(path: Path, **changes: Any) -> Path:
-    """QUICK as a settings file, with top-level sections merged over it."""
+    """QUICK as a settings file, with top-level sections merged over it; of the detectors only the voters run."""
     merged = {**QUICK}
     for name, value in changes.items():
         old = merged.get(name)
         merged[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    voters = changes.get("policy", {}).get("voters", merged["detectors"])
+    merged["detectors"] = {name: value for name, value in merged["detectors"].items() if name in voters}
     path.write_text(yaml.safe_dump(merged))
     return path
 
