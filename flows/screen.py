@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from prefect import flow
@@ -11,7 +10,7 @@ from flows.trigger import trigger
 from lotgate.errors import InputError
 from lotgate.release import ACCEPTED
 from lotgate.settings import Settings, load_settings
-from lotgate.stages import detectors_for, open_run
+from lotgate.stages import abandon_run, close_run, detectors_for, open_run
 from tasks.release import publish_lot, write_artifacts
 from tasks.screen import conclude, contract, decide, detect, gate, gather, ingest, report, shown_in_prefect
 
@@ -41,7 +40,7 @@ def screen(
     """
     settings = load_settings(None if settings_path is None else Path(settings_path), seed=seed)
     folder, vetted = Path(run), None if trusted is None else Path(trusted)
-    new = open_run(folder)
+    made = open_run(folder)
     try:
         with shown_in_prefect():
             ingest(folder, Path(lot), vetted, target, task, settings)
@@ -56,9 +55,9 @@ def screen(
             decision = conclude(folder, settings, dataset, Path(lot).name)
             page = report(folder)
     except (InputError, OSError):
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
+        abandon_run(folder, made)
         raise
+    close_run(folder)
     write_artifacts(folder, decision, page)
     if decision.decision in ACCEPTED:
         _release(folder, dataset, lot, target, trusted, settings)

@@ -40,7 +40,8 @@ def run(argv: Sequence[str] | None = None, extra: Extra | None = None) -> int:
         if error.errno not in STORAGE_ERRORS:
             return _internal()
         told = OutputError(
-            f"a file cannot be read or written: {error.strerror}", where=error.filename or "",
+            f"a file cannot be read or written: {error.strerror}",
+            where=error.filename or getattr(args, "out", None) or Path.cwd(),
             action="free some space or correct the permissions, and run again; nothing was published",
         )  # fmt: skip
         print(f"lotgate: {told}", file=sys.stderr)

@@ -316,7 +316,7 @@ def map_features(probe: Probe, datasets: Mapping[str, Dataset], folder: Path) ->
     maps = dict(probe.maps)
     for name, dataset in datasets.items():
         maps[dataset.store] = _write_map(probe, dataset, folder, name)
-    save_probe(probe, {name: d.store for name, d in datasets.items()}, folder)
+    save_probe(probe, folder)
     return Probe(probe.network, maps, probe.centre, probe.scale, probe.device)
 
 
@@ -343,22 +343,23 @@ def _open_map(folder: Path, name: str) -> FeatureMap:
     )
 
 
-def save_probe(probe: Probe, stores: Mapping[str, Path], folder: Path) -> None:
+def save_probe(probe: Probe, folder: Path) -> None:
     """Weights as safetensors, the rest as JSON."""
     save_file({k: v.contiguous() for k, v in probe.network.state_dict().items()}, folder / "weights.safetensors")
-    record = {
-        "centre": probe.centre,
-        "scale": probe.scale,
-        "stores": {name: str(p) for name, p in stores.items()},
-    }
-    (folder / "probe.json").write_text(json.dumps(record, indent=1))
+    (folder / "probe.json").write_text(json.dumps({"centre": probe.centre, "scale": probe.scale}, indent=1))
 
 
-def load_probe(folder: Path, settings: ProbeSettings, shape: tuple[int, ...], outputs: int) -> Probe:
-    """The probe that `map_features` wrote under `folder`."""
+def load_probe(
+    folder: Path, settings: ProbeSettings, shape: tuple[int, ...], outputs: int, stores: Mapping[str, Path]
+) -> Probe:
+    """The probe that `map_features` wrote under `folder`.
+
+    Args:
+        stores: where the mapped stores are now, by the names given to `map_features`.
+    """
     record = json.loads((folder / "probe.json").read_text())
     device = pick_device(settings.device)
     network = build_network(settings, shape, outputs)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
-    maps = {Path(store): _open_map(folder, name) for name, store in record["stores"].items()}
+    maps = {store: _open_map(folder, name) for name, store in stores.items()}
     return Probe(network.to(device).eval(), maps, record["centre"], record["scale"], device)

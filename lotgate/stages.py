@@ -41,40 +41,87 @@ OUTPUTS = (
     "decision.json", "report.html",
 )  # fmt: skip
 FOLDERS = ("work", "data_docs")
+DECISION, EARLIER = "decision.json", ".earlier"
 CHECKPOINTS = Path("work/checkpoints")  # outlive a run: an interrupted training resumes where it was
 STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expectations", "prefect", "dvc")
 
 
-def open_run(run: Path) -> bool:
-    """Makes the run's folder ready: new, or cleared of an earlier run. Returns whether it is new.
+def open_run(run: Path) -> Path | None:
+    """Makes the run's folder ready: new, or with the results of an earlier run set aside until this one has ended.
+
+    Returns:
+        The topmost folder that had to be made; None where `run` was there.
 
     Raises:
         OutputError: it cannot be written, or holds files that are not a run's.
     """
-    foreign = [p.name for p in run.iterdir() if p.name not in {*OUTPUTS, *FOLDERS}] if run.is_dir() else []
-    if foreign:
-        raise OutputError(
-            f"the output folder holds other files ({', '.join(sorted(foreign)[:3])})",
-            where=run,
-            action="give an empty folder, or one that an earlier run wrote",
-        )
-    new = not run.exists()
+    known = {*OUTPUTS, *FOLDERS, EARLIER}
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        for name in OUTPUTS:
-            (run / name).unlink(missing_ok=True)
-        shutil.rmtree(run / "data_docs", ignore_errors=True)
-        for entry in (run / "work").glob("*"):
-            if entry != run / CHECKPOINTS:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        probe = run / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
+        foreign = [p.name for p in run.iterdir() if p.name not in known] if run.is_dir() else []
+        if not foreign:
+            made = None if run.exists() else next(p for p in (run, *run.parents) if p.parent.exists())
+            run.mkdir(parents=True, exist_ok=True)
+            _set_aside(run)
+            _clear(run)
+            probe = run / ".writable"
+            probe.write_bytes(b"")
+            probe.unlink()
+            return made
     except OSError as error:
         raise OutputError(
             f"the output folder cannot be written: {error.strerror}", where=run, action="give a writable folder"
         ) from error
-    return new
+    raise OutputError(
+        f"the output folder holds other files ({', '.join(sorted(foreign)[:3])})",
+        where=run,
+        action="give an empty folder, or one that an earlier run wrote",
+    )
+
+
+def close_run(run: Path) -> None:
+    """A run that reached its report takes the place of the earlier one."""
+    shutil.rmtree(run / EARLIER, ignore_errors=True)
+
+
+def abandon_run(run: Path, made: Path | None) -> None:
+    """After wrong input or a full disk: the folder as `open_run` found it, whose answer `made` is."""
+    if made is not None:
+        shutil.rmtree(made, ignore_errors=True)
+        return
+    _clear(run)
+    if (run / EARLIER / DECISION).exists():
+        if (run / CHECKPOINTS).exists():
+            (run / CHECKPOINTS).replace(run / EARLIER / CHECKPOINTS)
+        shutil.rmtree(run / "work", ignore_errors=True)
+        for entry in (run / EARLIER).iterdir():
+            entry.replace(run / entry.name)
+        (run / EARLIER).rmdir()
+    elif (run / "work").exists() and not any((run / "work").iterdir()):
+        (run / "work").rmdir()
+
+
+def _set_aside(run: Path) -> None:
+    """Moves a finished run into `.earlier`, its decision last: without one there the move is not complete."""
+    earlier = run / EARLIER
+    if (earlier / DECISION).exists() or not (run / DECISION).exists():
+        return
+    earlier.mkdir(exist_ok=True)
+    for name in sorted({*OUTPUTS, *FOLDERS}, key=lambda name: name == DECISION):
+        if (run / name).exists():
+            (run / name).replace(earlier / name)
+    if (earlier / CHECKPOINTS).exists():
+        (run / CHECKPOINTS).parent.mkdir()
+        (earlier / CHECKPOINTS).replace(run / CHECKPOINTS)
+
+
+def _clear(run: Path) -> None:
+    """Removes what an unfinished run left, except for checkpoints."""
+    for name in OUTPUTS:
+        (run / name).unlink(missing_ok=True)
+    shutil.rmtree(run / "data_docs", ignore_errors=True)
+    for entry in (run / "work").glob("*"):
+        if entry != run / CHECKPOINTS:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task: str, settings: Settings) -> Path:
@@ -155,6 +202,8 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
     """
     with timed(run, detector):
         folder = run / "work/findings"
+        for suffix in ("parquet", "json", "error"):  # of an earlier fit: beside a failure they would vote
+            (folder / f"{detector}.{suffix}").unlink(missing_ok=True)
         try:
             made = settings.detector(detector)
             if "checkpoint" in type(made).model_fields:
@@ -239,10 +288,10 @@ def screen(
 ) -> Decision:
     """Every step in order, in this process, without Prefect.
 
-    A run that fails on its input leaves no new folder behind; an interrupted one leaves `work/` without a decision,
+    A run that fails on its input leaves the folder as it was; an interrupted one leaves `work/` without a decision,
     from which running again resumes.
     """
-    new = open_run(run)
+    made = open_run(run)
     try:
         ingest(run, lot, trusted, target, task, settings)
         if contract(run, settings).passed:
@@ -256,9 +305,9 @@ def screen(
         decision = conclude(run, settings)
         report(run)
     except (InputError, OSError):
-        if new:
-            shutil.rmtree(run, ignore_errors=True)
+        abandon_run(run, made)
         raise
+    close_run(run)
     return decision
 
 
@@ -300,8 +349,8 @@ def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generato
 def load_evidence(run: Path, settings: Settings) -> Evidence:
     """Everything detectors may look at, from the files of the steps before."""
     evidence = split(run, settings)
-    probe = _load_probe(run / "work/probe", settings, evidence.suspect)
-    twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence.suspect)
+    probe = _load_probe(run / "work/probe", settings, evidence)
+    twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
     return Evidence(evidence.suspect, evidence.trusted, evidence.heldout, probe, twin)
 
 
@@ -332,8 +381,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _load_probe(folder: Path, settings: Settings, like: Dataset) -> Probe:
-    return load_probe(folder, settings.probe, like.shape, n_outputs(like))
+def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:
+    like, trusted = evidence.suspect, evidence.trusted
+    stores = {"lot": like.store} if trusted is None else {"lot": like.store, "trusted": trusted.store}
+    return load_probe(folder, settings.probe, like.shape, n_outputs(like), stores)
 
 
 def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:

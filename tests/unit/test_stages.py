@@ -1,0 +1,204 @@
+"""Steps of a screening: how trusted rows are divided, what each step draws, and what a run's folder goes through."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lotgate import stages
+from lotgate.checks import example
+from lotgate.errors import LotError, OutputError, TrustedError
+from lotgate.settings import Settings, load_settings
+from tests.small_lots import digit_lots, snapshot, write_settings
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
+def test_trusted_rows_are_divided_within_each_class(rate: float, tmp_path: Path) -> None:
+    trusted = example(tmp_path, "nothing", n=400).evidence.trusted
+    assert trusted is not None
+    reference, heldout = stages.split_trusted(trusted, rate, np.random.default_rng(0))
+    assert set(reference.ids).isdisjoint(heldout.ids)
+    assert {*reference.ids, *heldout.ids} == set(trusted.ids)
+    for c in range(3):
+        total = int((trusted.y == c).sum())
+        assert int((heldout.y == c).sum()) == round(total * rate)
+    again = stages.split_trusted(trusted, rate, np.random.default_rng(0))[1]
+    other = stages.split_trusted(trusted, rate, np.random.default_rng(1))[1]
+    assert list(again.ids) == list(heldout.ids) != list(other.ids)
+
+
+def test_trusted_targets_are_divided_as_one_class(tmp_path: Path) -> None:
+    trusted = example(tmp_path, "nothing", n=200, task="regression").evidence.trusted
+    assert trusted is not None
+    reference, heldout = stages.split_trusted(trusted, 0.5, np.random.default_rng(0))
+    assert (len(reference), len(heldout)) == (25, 25) and set(reference.ids).isdisjoint(heldout.ids)
+
+
+def test_each_step_draws_from_a_generator_of_its_own() -> None:
+    drawn = {
+        step: tuple(stages.generator(Settings(), step).random(4)) for step in ("probe", "twin", "split", "de_pois")
+    }
+    assert len(set(drawn.values())) == 4
+    assert tuple(stages.generator(Settings(), "twin").random(4)) == drawn["twin"]
+    assert tuple(stages.generator(Settings(seed=1), "twin").random(4)) != drawn["twin"]
+
+
+def test_a_folder_of_others_is_refused_and_left_alone(tmp_path: Path) -> None:
+    for name in ("thesis.docx", "works", ".git"):
+        folder = tmp_path / name / "out"
+        folder.mkdir(parents=True)
+        (folder / name).write_text("years of work")
+        (folder / "report.html").write_text("mine")
+        before = snapshot(tmp_path)
+        with pytest.raises(OutputError, match="holds other files") as caught:
+            stages.open_run(folder)
+        assert caught.value.where == str(folder) and caught.value.action
+        assert snapshot(tmp_path) == before
+
+
+def test_a_new_folder_goes_with_the_parents_that_were_made_for_it(tmp_path: Path) -> None:
+    run = tmp_path / "a/b/run"
+    made = stages.open_run(run)
+    assert made == tmp_path / "a" and run.is_dir()
+    stages.abandon_run(run, made)
+    assert list(tmp_path.iterdir()) == []
+    run.mkdir(parents=True)
+    assert stages.open_run(run) is None
+    (run / "work/lot").mkdir(parents=True)
+    stages.abandon_run(run, None)
+    assert run.is_dir() and list(run.iterdir()) == []
+
+
+def a_finished_run(run: Path) -> dict[str, str]:
+    """Every file that a run leaves, with its own name as content → its snapshot."""
+    for name in (*stages.OUTPUTS, "data_docs/index.html", "work/probe/probe.json", "work/checkpoints/de_pois"):
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_text(name)
+    return snapshot(run)
+
+
+def test_results_stay_until_the_next_run_has_ended(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = a_finished_run(run)
+    assert stages.open_run(run) is None
+    assert not (run / stages.DECISION).exists() and (run / "work/checkpoints/de_pois").exists()
+    (run / "manifest.parquet").write_text("of another lot")
+    stages.open_run(run)  # the run before was killed
+    (run / "work/lot").mkdir(parents=True)
+    stages.abandon_run(run, None)
+    assert snapshot(run) == before
+
+    stages.open_run(run)
+    (run / stages.DECISION).write_text("new")
+    stages.close_run(run)
+    assert {p.name for p in run.iterdir()} == {stages.DECISION, "work"}
+    assert {p.name for p in (run / "work").iterdir()} == {"checkpoints"}
+
+
+@pytest.mark.parametrize("moved", range(len(stages.OUTPUTS) + len(stages.FOLDERS)))
+def test_a_kill_while_results_are_set_aside_loses_none(moved: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    before = a_finished_run(run)
+    names = sorted({*stages.OUTPUTS, *stages.FOLDERS}, key=lambda name: name == stages.DECISION)
+    (run / stages.EARLIER).mkdir()
+    for name in names[:moved]:
+        (run / name).replace(run / stages.EARLIER / name)
+    stages.open_run(run)
+    stages.abandon_run(run, None)
+    assert snapshot(run) == before
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
+    """A finished scan of digits."""
+    base = tmp_path_factory.mktemp("judged")
+    lot, trusted = digit_lots(base, 60, 60)
+    settings = load_settings(write_settings(base / "p.yaml", policy={"voters": ["spectral_signatures"]}))
+    stages.screen(base / "run", lot, trusted, settings)
+    return base / "run", settings
+
+
+def test_every_file_of_the_architecture_is_there(judged: tuple[Path, Settings]) -> None:
+    run, _ = judged
+    assert {p.name for p in run.iterdir()} == {*stages.OUTPUTS, *stages.FOLDERS}
+    assert (run / "data_docs/index.html").is_file()
+    for name in ("lot/store.npy", "trusted/dataset.json", "probe/weights.safetensors", "twin/probe.json"):
+        assert (run / "work" / name).is_file()
+
+
+def test_a_run_that_was_moved_still_reports_and_is_judged_alike(judged: tuple[Path, Settings], tmp_path: Path) -> None:
+    run, settings = judged
+    moved = tmp_path / "archive" / "run 1"
+    shutil.copytree(run, moved)
+    away = run.with_name("away")
+    run.rename(away)
+    try:
+        (moved / "report.html").unlink()
+        page = stages.report(moved).read_text()
+        assert "data:image/png;base64" in page
+        findings = pd.read_parquet(moved / "findings.parquet")
+        stages.detect(moved, "spectral_signatures", settings)
+        stages.decide(moved, settings)
+        pd.testing.assert_frame_equal(pd.read_parquet(moved / "findings.parquet"), findings)
+    finally:
+        away.rename(run)
+
+
+def test_a_step_may_be_run_again_alone(judged: tuple[Path, Settings]) -> None:
+    run, settings = judged
+    before = pd.read_parquet(run / "verdicts.parquet")
+    probe = (run / "work/probe/weights.safetensors").read_bytes()
+    stages.gather(run, settings)
+    assert (run / "work/probe/weights.safetensors").read_bytes() == probe
+    stages.detect(run, "spectral_signatures", settings)
+    stages.decide(run, settings)
+    pd.testing.assert_frame_equal(pd.read_parquet(run / "verdicts.parquet"), before)
+
+
+def test_a_detector_that_fails_leaves_no_finding_and_fails_the_gate(
+    judged: tuple[Path, Settings], tmp_path: Path
+) -> None:
+    run, settings = tmp_path / "run", judged[1]
+    shutil.copytree(judged[0], run)
+    (run / "work/probe/probe.json").write_text("{}")
+    (run / "work/findings/spectral_signatures.parquet").unlink()
+    written = stages.detect(run, "spectral_signatures", settings)
+    assert written.suffix == ".error" and "KeyError" in written.read_text()
+    stages.decide(run, settings)
+    result = stages.gate(run, settings)
+    assert not result.passed
+    assert any("ran to its end" in check.name and not check.passed for check in result.checks)
+    concluded = stages.conclude(run, settings)
+    assert concluded.decision == "reject"
+
+
+def test_what_a_failed_detector_left_behind_does_not_vote(judged: tuple[Path, Settings], tmp_path: Path) -> None:
+    """The findings of an earlier fit beside a fresh failure are not findings."""
+    run, settings = tmp_path / "run", judged[1]
+    shutil.copytree(judged[0], run)
+    (run / "work/probe/probe.json").write_text("{}")
+    stages.detect(run, "spectral_signatures", settings)
+    stages.decide(run, settings)
+    assert pd.read_parquet(run / "findings.parquet").query("detector == 'spectral_signatures'").empty
+    shutil.copytree(judged[0] / "work/probe", run / "work/probe", dirs_exist_ok=True)
+    stages.detect(run, "spectral_signatures", settings)
+    stages.decide(run, settings)
+    assert stages.gate(run, settings).passed
+
+
+def test_no_trusted_set_and_too_few_rows_are_said(tmp_path: Path) -> None:
+    lot, trusted = digit_lots(tmp_path, 40, 40)
+    stages.open_run(tmp_path / "run")
+    with pytest.raises(TrustedError, match="no trusted set"):
+        stages.ingest(tmp_path / "run", lot, None, None, "auto", Settings())
+    settings = load_settings(write_settings(tmp_path / "p.yaml"))
+    stages.ingest(tmp_path / "run", lot, trusted, None, "auto", settings)
+    stages.contract(tmp_path / "run", settings)
+    ids = pd.read_parquet(tmp_path / "run/manifest.parquet")["sample_id"]
+    pd.DataFrame({"sample_id": ids[1:], "reason": "set aside"}).to_parquet(tmp_path / "run/exclusions.parquet")
+    with pytest.raises(LotError, match="fewer than two samples"):
+        stages.gather(tmp_path / "run", settings)
