@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install demo test lint test-slow bench clean
+.PHONY: install demo test lint test-slow bench bench-speed clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -27,6 +27,20 @@ test: lint
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+.venv/bench: $(STAMP) constraints-bench.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -c constraints-bench.txt -e '.[dev,bench]'
+	touch $@
+
+# Hours on two cores; stops and goes on where it was. `make bench SPLIT=tune ONLY=digits JOBS=2` runs a part.
+SPLIT ?= report
+ONLY ?= .
+JOBS ?= 1
+bench: .venv/bench
+	$(BIN)/python -m benchmarks.detection run --split $(SPLIT) --only '$(ONLY)' --jobs $(JOBS)
+
+bench-speed: .venv/bench
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

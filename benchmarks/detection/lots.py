@@ -1,0 +1,131 @@
+"""A case becomes a lot, a trusted set and a test set on disk; what was planted stays in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.detection.art_attacks import ART_ATTACKS, plant_art
+from benchmarks.detection.cases import Case
+from benchmarks.detection.data import Samples
+from lotgate.attacks import ATTACKS, Planted, planted, write_image_folder, write_table
+from lotgate.attacks.junk import TrustedCopy
+from lotgate.data import FloatArray
+
+BY_NAME = {attack.name: attack for attack in ATTACKS}
+TARGET = "target"
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Ground truth by sample id: `planted`, and `cover` (changed by the attacker, harmless, not counted)."""
+
+    planted: dict[str, bool]
+    cover: dict[str, bool]
+
+    def of(self, ids: npt.NDArray[Any]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """planted and cover, in the order of the ids."""
+        return np.array([self.planted[i] for i in ids], bool), np.array([self.cover[i] for i in ids], bool)
+
+
+@dataclass(frozen=True, eq=False)
+class Lot:
+    """What is on disk, and what only the measurement may see.
+
+    Attributes:
+        lot, trusted: what the product is given. target: the label column of tables.
+        truth, poisoned, samples, test: ground truth, the planted lot with its attack, and clean test rows.
+    """
+
+    lot: Path
+    trusted: Path
+    target: str | None
+    truth: Truth
+    poisoned: Planted
+    samples: Samples
+    test: tuple[FloatArray, npt.NDArray[Any]]
+
+    @property
+    def kind(self) -> str:
+        return self.poisoned.attack.kind
+
+
+def make_lot(case: Case, samples: Samples, folder: Path) -> Lot:
+    """Draws the rows, plants the attack and writes lot and trusted set under `folder`."""
+    samples, pool = _part(case, samples)
+    lot_rows, trusted_rows, test_rows = deal(case, pool)
+    (x, y), (trusted_x, trusted_y) = samples.take(lot_rows), samples.take(trusted_rows)
+    poisoned = _plant(case, x, y, trusted_x, trusted_y, samples)
+    if case.poisoned_trusted:
+        spoiled = _plant(
+            case.model_copy(update={"rate": case.poisoned_trusted, "seed": case.seed + 1}), trusted_x, trusted_y,
+            x, y, samples,
+        )  # fmt: skip
+        trusted_x, trusted_y = spoiled.x, spoiled.y
+    truth = write_part(folder / "lot", poisoned.x, poisoned.y, poisoned.planted, samples)
+    write_part(folder / "trusted", trusted_x, trusted_y, np.zeros(len(trusted_y), bool), samples)
+    suffix = "" if samples.is_image else ".csv"
+    cover = poisoned.cover if len(poisoned.cover) else np.zeros(len(poisoned.y), bool)
+    ids = truth["sample_id"].tolist()
+    return Lot(
+        folder / f"lot{suffix}", folder / f"trusted{suffix}", None if samples.is_image else TARGET,
+        Truth(dict(zip(ids, map(bool, poisoned.planted), strict=True)), dict(zip(ids, map(bool, cover), strict=True))),
+        poisoned, samples, samples.take(test_rows),
+    )  # fmt: skip
+
+
+def deal(case: Case, pool: Rows) -> tuple[Rows, Rows, Rows]:
+    """Rows of the lot, the trusted set and the test set, disjoint; the same for every attack and rate of a seed."""
+    order = np.random.default_rng(case.draws("rows")).permutation(pool)
+    size, trusted = case.data.size, round(case.trusted * case.data.size)
+    if size + trusted + 20 > len(order):
+        raise ValueError(f"{case.name}: {len(order)} rows are too few for a lot of {size} and {trusted} trusted")
+    # the test rows come last: they stay the same at every trusted share that leaves room for them
+    return order[:size], order[size : size + trusted], order[size + trusted :][-case.data.test :]
+
+
+def write_part(
+    path: Path, x: FloatArray, y: npt.NDArray[Any], mask: npt.NDArray[np.bool_], samples: Samples
+) -> pd.DataFrame:
+    """One part as the product reads it: an image folder, or a CSV beside it."""
+    if samples.is_image:
+        return write_image_folder(x, y, samples.names, path, mask)
+    return write_table(
+        x, y, path.with_suffix(".csv"), mask, columns=samples.columns, target=TARGET,
+        class_names=samples.names or None,
+    )  # fmt: skip
+
+
+def _part(case: Case, samples: Samples) -> tuple[Samples, Rows]:
+    """The dataset with only the case's classes, and the rows that its split may draw from."""
+    rows = np.arange(len(samples.y))
+    if case.data.classes:
+        rows = np.flatnonzero(np.isin(samples.y, case.data.classes))
+        y = np.full(len(samples.y), -1, np.int64)
+        for new, old in enumerate(case.data.classes):
+            y[samples.y == old] = new
+        names = tuple(samples.names[c] for c in case.data.classes)
+        samples = Samples(samples.x, y, names, samples.columns)
+    if case.data.halves:
+        first = np.random.default_rng(len(rows)).permutation(len(rows)) < len(rows) // 2
+        rows = rows[first if case.split == "tune" else ~first]
+    return samples, rows
+
+
+def _plant(
+    case: Case, x: FloatArray, y: npt.NDArray[Any], trusted_x: FloatArray, trusted_y: npt.NDArray[Any], samples: Samples
+) -> Planted:
+    rng = np.random.default_rng(case.draws("attack"))
+    classes = len(samples.names) or None
+    fields = {**case.parameters, "rate": case.rate}
+    if case.attack in ART_ATTACKS:
+        return plant_art(case.attack, x, y, rng, len(samples.names), **fields)
+    if case.attack == TrustedCopy.name:
+        return TrustedCopy(**fields).plant_copies(x, y, rng, classes, trusted_x=trusted_x, trusted_y=trusted_y)
+    return planted(case.attack, x, y, rng, classes, **fields)

@@ -1,0 +1,89 @@
+"""Lotgate's own steps on a lot on disk, timed, with the memory they took."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from lotgate import stages
+from lotgate.findings import Decision
+from lotgate.settings import BY_NAME, Settings
+
+PRODUCT = "lotgate"
+
+
+@dataclass(frozen=True, eq=False)
+class Screened:
+    """A finished screening.
+
+    Attributes:
+        findings: of every detector, voters or not. verdicts: one per sample of the lot.
+        seconds: per step, as the steps noted them. wall: seconds of all steps together.
+        peak_mb: largest resident memory of this process while the steps ran; base_mb: before they began.
+        failed: detector → error, for those that did not run to their end.
+    """
+
+    run: Path
+    decision: Decision
+    findings: pd.DataFrame
+    verdicts: pd.DataFrame
+    seconds: dict[str, float]
+    wall: float
+    base_mb: float
+    peak_mb: float
+    failed: dict[str, str]
+
+
+def bench_settings(settings: Settings, seed: int) -> Settings:
+    """The settings with the case's seed, and with every detector reporting; who votes stays as it is."""
+    every = {name: settings.detectors.get(name, {}) for name in BY_NAME}
+    return settings.model_copy(update={"seed": seed, "detectors": every})
+
+
+def screen(run: Path, lot: Path, trusted: Path, target: str | None, settings: Settings) -> Screened:
+    """What `lotgate scan` does, step by step; the page of the run is left out.
+
+    A lot that fails its contract is decided without models, as the product does; its models are trained afterwards,
+    outside the clock, so that peers find their features.
+    """
+    stages.open_run(run)
+    _reset_peak()
+    base, start = _status_mb("VmRSS"), time.perf_counter()
+    stages.ingest(run, lot, trusted, target, "auto", settings)
+    passed = stages.contract(run, settings).passed
+    if passed:
+        stages.gather(run, settings)
+        for detector in stages.detectors_for(run, settings):
+            stages.detect(run, detector, settings)
+    stages.decide(run, settings)
+    if passed:
+        stages.gate(run, settings)
+    decision = stages.conclude(run, settings)
+    wall, peak = time.perf_counter() - start, _status_mb("VmHWM")
+    if not passed:
+        stages.gather(run, settings)
+    records = {f.stem: json.loads(f.read_text())["seconds"] for f in (run / "work/seconds").glob("*.json")}
+    return Screened(
+        run, decision, pd.read_parquet(run / "findings.parquet"), pd.read_parquet(run / "verdicts.parquet"),
+        records, wall, base, peak,
+        {f.stem: f.read_text(encoding="utf-8") for f in (run / "work/findings").glob("*.error")},
+    )  # fmt: skip
+
+
+def _reset_peak() -> None:
+    """Linux only: from here on VmHWM is the peak since now, so that making the lot does not count."""
+    clear = Path("/proc/self/clear_refs")
+    if clear.exists():
+        clear.write_text("5")
+
+
+def _status_mb(key: str) -> float:
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
+    return round(int(line.split()[1]) / 1024, 1)

@@ -1,0 +1,117 @@
+"""Rows on disk: one JSON file per case while running, one CSV per split to commit, and their summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.detection.cases import Case
+from benchmarks.detection.data import BUILD, ROOT
+from benchmarks.detection.measures import GRID
+from lotgate.files import write_text
+from lotgate.settings import Settings
+from lotgate.stages import versions
+
+RESULTS = Path(__file__).with_name("results")
+PEER_STACK = ("adversarial-robustness-toolbox", "cleanlab", "pyod")
+COLUMNS = (
+    "case", "split", "group", "dataset", "attack", "kind", "rate", "trusted", "poisoned_trusted", "seed", "classes",
+    "method", "family", "decision", "n", "n_planted", "n_cover", "n_flagged", "tpr", "fpr", "precision", "f1", "auroc",
+    "balanced_accuracy", "flagged_share", "accuracy", "f1_clean", *(f"roc_{g:g}" for g in GRID),
+    "seconds", "seconds_ingest", "seconds_gather", "training_seconds", "base_mb", "peak_mb", "plant_seconds",
+    "downstream", "clean_raw", "attack_success_raw", "clean_kept", "attack_success_kept", "clean_perfect",
+    "attack_success_perfect", "absent", "headline", "machine", "code", "definition",
+)  # fmt: skip
+KEYS = ["dataset", "attack", "rate", "trusted", "poisoned_trusted", "method", "family"]
+AVERAGED = [
+    "tpr", "fpr", "precision", "f1", "auroc", "balanced_accuracy", "flagged_share", "accuracy", "f1_clean", "seconds",
+    "peak_mb", *(f"roc_{g:g}" for g in GRID), "clean_raw", "attack_success_raw", "clean_kept", "attack_success_kept",
+    "clean_perfect", "attack_success_perfect",
+]  # fmt: skip
+NOT_MEASURING = {"__main__.py", "runner.py", "results.py", "page.py", "charts.py"}
+WORST_IS_HIGH = {"fpr", "flagged_share", "seconds", "peak_mb"}
+
+
+def fingerprint(settings: Settings) -> str:
+    """Twelve hex digits of the product's source, of the benchmark's and of the settings: rows of one value compare."""
+    digest = hashlib.sha256(settings.model_dump_json(exclude={"registry", "train"}).encode())
+    for folder in (ROOT / "lotgate", ROOT / "expectations", Path(__file__).parent):
+        for path in sorted(folder.rglob("*.py")):
+            if path.name not in NOT_MEASURING:
+                digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def definition(case: Case) -> str:
+    """Eight hex digits of what cases.yaml says of a case."""
+    return hashlib.sha256(case.model_dump_json().encode()).hexdigest()[:8]
+
+
+def row_file(case: Case) -> Path:
+    """Where the rows of one case are kept while the benchmark runs."""
+    return BUILD / "rows" / case.split / f"{case.name}.json"
+
+
+def save_rows(case: Case, rows: list[dict[str, Any]], code: str) -> None:
+    """Writes the rows of a finished case, whole or not at all."""
+    marks = {"code": code, "definition": definition(case)}
+    write_text(row_file(case), json.dumps([row | marks for row in rows], indent=1, default=float))
+
+
+def csv_file(split: str) -> Path:
+    """The committed rows of a split."""
+    return RESULTS / f"{split}.csv"
+
+
+def load_rows(split: str, cases: list[Case]) -> pd.DataFrame:
+    """Every row there is of these cases: the files of the run first, the committed CSV for the others."""
+    files = {case.name: row_file(case) for case in cases}
+    records = [row for file in files.values() if file.exists() for row in json.loads(file.read_text())]
+    fresh = pd.DataFrame(records).reindex(columns=list(COLUMNS))
+    committed = csv_file(split)
+    if not committed.exists():
+        return fresh
+    old = pd.read_csv(
+        committed, dtype={"code": str, "definition": str, "absent": str, "headline": str, "downstream": str}
+    )
+    old = old[old["case"].isin(set(files) - set(fresh["case"]))]
+    parts = [part.astype(object) for part in (old, fresh) if len(part)]
+    return pd.concat(parts, ignore_index=True)[list(COLUMNS)].infer_objects() if parts else fresh
+
+
+def write_csv(split: str, rows: pd.DataFrame) -> Path:
+    """The rows as CSV, in a fixed order and with six digits, so that a re-run changes only what changed."""
+    RESULTS.mkdir(exist_ok=True)
+    ordered = rows.sort_values(["case", "family", "method"], kind="stable")
+    ordered.to_csv(csv_file(split), index=False, float_format="%.6g")
+    summary(ordered).to_csv(RESULTS / f"{split}_summary.csv", index=False, float_format="%.4g")
+    return csv_file(split)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and worst over seeds, one row per dataset × attack × rate × trusted share × method."""
+    numbers = rows.copy()
+    numbers[AVERAGED] = numbers[AVERAGED].apply(pd.to_numeric)
+    numbers["rejected"] = (numbers["decision"] == "reject").astype(float)
+    grouped = numbers.groupby(KEYS, sort=True, dropna=False)
+    means = grouped[[*AVERAGED, "rejected"]].mean()
+    low, high = grouped[AVERAGED].min(), grouped[AVERAGED].max()
+    worst = pd.DataFrame({f"worst_{c}": (high if c in WORST_IS_HIGH else low)[c] for c in AVERAGED[:8]})
+    return pd.concat([grouped.size().rename("seeds"), means, worst], axis=1).reset_index()
+
+
+def stack() -> dict[str, str]:
+    """Versions of Lotgate, of what it stands on, and of the peers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = versions()
+    for name in PEER_STACK:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found

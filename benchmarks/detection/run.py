@@ -1,0 +1,129 @@
+"""One case from its line in cases.yaml to its rows: a row for each detector, for Lotgate as a whole, for each peer."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.detection import peers
+from benchmarks.detection.cases import Case
+from benchmarks.detection.data import load
+from benchmarks.detection.downstream import outcomes, training_seconds
+from benchmarks.detection.lots import Lot, make_lot
+from benchmarks.detection.measures import measure
+from benchmarks.detection.peers_regression import regression_peers
+from benchmarks.detection.product import PRODUCT, Screened, bench_settings, screen
+from lotgate import stages
+from lotgate.data import Dataset
+from lotgate.settings import Settings
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to do beside Lotgate's own rows.
+
+    Attributes:
+        peers: ask them too. downstream: model to train on raw, kept and perfect sets; empty for none.
+        price: also extrapolate the seconds of one training of the downstream model.
+    """
+
+    peers: bool = True
+    downstream: str = ""
+    price: bool = False
+
+
+def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> list[Row]:
+    """Makes the lot, screens it, asks the peers, measures. `folder` is emptied before and removed after.
+
+    Raises:
+        Absent: the dataset is not on this machine.
+        InputError: the attack does not fit the lot, or Lotgate refuses it.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    samples = load(case.dataset if not case.data.of else case.data.of)
+    start = time.perf_counter()
+    lot = make_lot(case, samples, folder / "landing")
+    planting = time.perf_counter() - start
+    settings = bench_settings(settings, case.seed)
+    screened = screen(folder / "run", lot.lot, lot.trusted, lot.target, settings)
+    common = _common(case, lot) | {"plant_seconds": round(planting, 2), "decision": screened.decision.decision}
+    rows = _product_rows(lot, screened, settings)
+    if wanted.downstream:
+        rows[0] |= _downstream_columns(lot, screened, folder, wanted.downstream, case.seed)
+    if wanted.price:
+        rows[0]["training_seconds"] = round(training_seconds(Dataset.load(folder / "run/work/lot").usable()), 1)
+    if wanted.peers:
+        rows += _peer_rows(case, lot, screened, settings)
+    shutil.rmtree(folder)
+    return [common | row for row in rows]
+
+
+def _common(case: Case, lot: Lot) -> Row:
+    return {
+        "case": case.name, "split": case.split, "group": case.group, "dataset": case.dataset, "attack": case.label,
+        "kind": lot.kind, "rate": case.rate, "trusted": case.trusted, "poisoned_trusted": case.poisoned_trusted,
+        "seed": case.seed, "classes": len(lot.samples.names), "machine": f"{platform.machine()} {platform.system()}",
+    }  # fmt: skip
+
+
+def _product_rows(lot: Lot, screened: Screened, settings: Settings) -> list[Row]:
+    verdicts = screened.verdicts
+    planted, cover = lot.truth.of(verdicts["sample_id"].to_numpy())
+    flagged = (verdicts["action"] == "quarantine").to_numpy()
+    rows: list[Row] = [
+        {
+            "method": PRODUCT, "family": "lotgate", "seconds": round(screened.wall, 2),
+            "base_mb": screened.base_mb, "peak_mb": screened.peak_mb,
+            "headline": screened.decision.reasons[0],
+            **{f"seconds_{step}": round(s, 2) for step, s in screened.seconds.items() if step in ("ingest", "gather")},
+            **measure(planted, cover, flagged, verdicts["score"].to_numpy()),
+        }
+    ]  # fmt: skip
+    for name, found in screened.findings.groupby("detector", sort=True):
+        planted, cover = lot.truth.of(found["sample_id"].to_numpy())
+        rows.append(
+            {
+                "method": str(name), "family": "detector" if name in settings.policy.voters else "reporter",
+                "seconds": round(screened.seconds.get(str(name), float("nan")), 2),
+                **measure(planted, cover, found["flagged"].to_numpy(), found["score"].to_numpy()),
+            }
+        )  # fmt: skip
+    rows += [
+        {"method": name, "family": "detector", "absent": why.splitlines()[0]} for name, why in screened.failed.items()
+    ]
+    return rows
+
+
+def _peer_rows(case: Case, lot: Lot, screened: Screened, settings: Settings) -> list[Row]:
+    """Peers judge the rows that the contract left: those the probe has features of."""
+    evidence = stages.load_evidence(screened.run, settings)
+    regression = evidence.suspect.task == "regression"
+    table = {**peers.ANY_TASK, **regression_peers(case.rate)} if regression else peers.CLASSIFICATION
+    planted, cover = lot.truth.of(evidence.suspect.ids)
+    rows: list[Row] = []
+    for number, (name, peer) in enumerate(table.items()):
+        heard = peers.ask(peer, evidence, np.random.default_rng([case.seed, number]))
+        row: Row = {"method": name, "family": "peer", "seconds": round(heard.seconds, 2), "absent": heard.absent}
+        if heard.answer is not None:
+            row |= measure(planted, cover, heard.answer.flagged, heard.answer.scores)
+        rows.append(row)
+    return rows
+
+
+def _downstream_columns(lot: Lot, screened: Screened, folder: Path, model: str, seed: int) -> Row:
+    verdicts: pd.DataFrame = screened.verdicts
+    quarantined = set(verdicts.loc[verdicts["action"] == "quarantine", "sample_id"])
+    found = outcomes(lot, screened.run, quarantined, folder / "test", model, seed)
+    return {"downstream": model} | {
+        f"{measure_}_{training}": value for training, row in found.items() for measure_, value in row.items()
+    }

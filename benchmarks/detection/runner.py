@@ -1,0 +1,120 @@
+"""Running many cases: one process each, rows saved as they come, then CSV and page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.detection.cases import Case, expand, load_cases
+from benchmarks.detection.data import BUILD, Absent, load
+from benchmarks.detection.page import write_page
+from benchmarks.detection.product import PRODUCT
+from benchmarks.detection.results import RESULTS, definition, fingerprint, load_rows, save_rows, stack, write_csv
+from benchmarks.detection.run import Wanted, run_case
+from lotgate.settings import Settings, load_settings
+
+
+def run(cases: list[Case], args: argparse.Namespace) -> int:
+    """Runs the cases that have no rows of this code yet, then writes CSV and page from all rows there are."""
+    settings = load_settings(args.settings)
+    code = fingerprint(settings)
+    known = dict(iter(load_rows(args.split, cases).groupby("case")))
+    empty = load_rows(args.split, [])
+    todo = [case for case in _with_data(cases) if not _done(case, known.get(case.name, empty), code, args)]
+    print(f"{len(cases)} cases, {len(todo)} to run, code {code}, {args.jobs} at a time", flush=True)
+    failures = _run_all(todo, settings, code, args)
+    rows = load_rows(args.split, expand(load_cases(), args.split))
+    if len(rows):
+        print(write_csv(args.split, rows))
+        (RESULTS / "versions.json").write_text(json.dumps(stack(), indent=1) + "\n")
+        print(write_page())
+        _show(rows[rows["case"].isin({case.name for case in cases})])
+    for name, why in failures.items():
+        print(f"FAILED {name}: {why}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _run_all(todo: list[Case], settings: Settings, code: str, args: argparse.Namespace) -> dict[str, str]:
+    """Each case in a fresh process: memory is measured from the start, and a crash takes one case with it."""
+    failures: dict[str, str] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.jobs, mp_context=context, max_tasks_per_child=8) as pool:
+        futures = {pool.submit(_one, case, settings, code, _wanted(args), args.jobs): case for case in todo}
+        for number, future in enumerate(as_completed(futures), 1):
+            case, error = futures[future], future.exception()
+            if isinstance(error, BrokenProcessPool):
+                failures[case.name] = "its process, or a neighbour's, was killed (out of memory?); run again"
+            elif error is not None:
+                failures[case.name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            words = failures.get(case.name) or future.result()
+            print(f"[{number}/{len(todo)}] {case.name}: {words}", flush=True)
+    return failures
+
+
+def _one(case: Case, settings: Settings, code: str, wanted: Wanted, jobs: int) -> str:
+    import logging
+
+    import torch
+
+    for noisy in ("great_expectations", "art", "lotgate"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    if jobs > 1:
+        torch.set_num_threads(1)
+    start = time.perf_counter()
+    rows = run_case(case, settings, BUILD / "cases" / case.split / case.name, wanted)
+    save_rows(case, rows, code)
+    return f"{time.perf_counter() - start:.1f} s, {_figures(rows[0])}"
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    return Wanted(peers=not args.no_peers, downstream=args.downstream, price=args.price)
+
+
+def _figures(row: dict[str, Any]) -> str:
+    shown = {k: row.get(k) for k in ("tpr", "fpr", "f1", "auroc")}
+    return " ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None) + f" {row['decision']}"
+
+
+def _with_data(cases: list[Case]) -> list[Case]:
+    """The cases whose dataset is on this machine; the others are named."""
+    absent: dict[str, str] = {}
+    for name in {case.data.of or case.dataset for case in cases}:
+        try:
+            load(name)
+        except Absent as error:
+            absent[name] = str(error)
+    for name, why in absent.items():
+        skipped = sum((case.data.of or case.dataset) == name for case in cases)
+        print(f"SKIPPED {skipped} cases on {name}: {why}", file=sys.stderr)
+    return [case for case in cases if (case.data.of or case.dataset) not in absent]
+
+
+def _done(case: Case, rows: pd.DataFrame, code: str, args: argparse.Namespace) -> bool:
+    """Whether there are rows of this case, of this code and settings, with all that is wanted."""
+    wanted = _wanted(args)
+    own = rows[rows["method"] == PRODUCT]
+    if own.empty or own["definition"].iloc[0] != definition(case):
+        return False
+    complete = (
+        (not wanted.downstream or own["downstream"].iloc[0] == wanted.downstream)
+        and (not wanted.price or own["training_seconds"].notna().all())
+        and (not wanted.peers or (rows["family"] == "peer").any())
+    )
+    return bool(complete and (args.keep_stale or own["code"].iloc[0] == code))
+
+
+def _show(rows: pd.DataFrame) -> None:
+    with pd.option_context("display.width", 200, "display.max_rows", 500, "display.float_format", "{:.3f}".format):
+        table = rows[rows["n"].notna()].groupby(["dataset", "attack", "rate", "method"], sort=True)
+        print(table[["tpr", "fpr", "f1", "auroc", "flagged_share", "seconds"]].mean().astype(float).to_string())
+    absent = rows[rows["absent"].fillna("") != ""].groupby("method")["absent"].agg(["size", "first"])
+    if len(absent):
+        print("absent:\n" + absent.to_string())
