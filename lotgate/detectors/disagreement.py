@@ -18,7 +18,6 @@ from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.errors import InputError
 from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
 
-
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 
 
@@ -34,14 +33,15 @@ class Disagreement(Detector):
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
         Lot and trusted rows are cut into folds by a checksum of the sample id. Model f is trained on both outside fold
-        f, and scores the rows inside, so suspect and trusted rows are treated alike. Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets:
-        s = |y − ŷ_f(x)| / median |residual|. Trusted rows, each held out from the model that scores it,
-        give p-values. The first models see trusted rows only; then suspect rows join them, but of either kind
-        none with p ≤ drops[i], and the models are trained again: poison teaches little, good rows teach much, and
-        suspect rows stay exchangeable with trusted ones, which are trimmed alike.
+        f, and scores the rows inside, so suspect and trusted rows are treated alike.
+        Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets: s = |y − ŷ_f(x)| / median |residual|.
+        Trusted rows, each held out from the model that scores it, give p-values. The first models see trusted rows
+        only; then suspect rows join them, but of either kind none with p ≤ drops[i], and the models are trained again:
+        poison teaches little, good rows teach much, and suspect rows stay exchangeable with trusted ones, which are
+        trimmed alike.
     Cost:
-        folds × (1 + |drops|) trainings, the first on trusted rows only, on (folds − 1) / folds of them: gradient-boosted trees for tables, the probe's
-        network for images.
+        folds × (1 + |drops|) trainings, the first on trusted rows only, on (folds − 1) / folds of them:
+        gradient-boosted trees for tables, the probe's network for images.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM).
