@@ -1,0 +1,171 @@
+"""Unexplained clusters: groups inside a class that trusted rows do not explain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from scipy.stats import binom, chi2
+from sklearn.mixture import GaussianMixture
+
+from lotgate.data import Batch, Dataset
+from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.probe import Probe
+
+Vector = npt.NDArray[np.float64]
+SURE = 0.5  # posterior from which a row counts as a member
+
+
+class UnexplainedClusters(Detector):
+    """Mixtures of 2 … k Gaussians per class, over lot and trusted rows: which components hold too few trusted rows?
+
+    Catches:
+        Backdoors, dirty- and clean-label, whose rows form one or several groups of their own inside a class, also
+        where the group is a small part of the class; groups of junk under one label.
+    Misses:
+        Poison without company: label flips and all-to-all poison spread over the clean rows; a handful of poisons.
+    Assumes:
+        The probe learned the trigger; trusted rows of each class are drawn like the clean rows of the lot.
+    Method:
+        Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of 2 … k
+        components. For component j with share π_j of the lot's rows and n_j of them:
+        p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
+        p_twin = P(Bin(n_j, a_c / tolerance) ≤ ℓ_j), ℓ_j rows that the twin gives their label, a_c its accuracy on the
+        class's held-out rows. Fisher: p_j = P(χ²₄ ≥ −2 ln p_size − 2 ln p_twin), times the number of components
+        looked at in all classes (Bonferroni). A row scores −log₁₀ of the smallest p_j among components it belongs to.
+    Cost:
+        k − 1 mixtures per class on (N_c, n).
+    Source:
+        Own. The idea that a poisoned group is over-represented in the untrusted rows: Tang et al., USENIX Security 2021
+        (SCAn), section 4; twin votes: the exclusionary reclassification of Chen et al. 2018.
+    Differs:
+        From SCAn: no index over classes, which cannot fire where there are two; no shared covariance; several groups.
+    """
+
+    name: ClassVar = "unexplained_clusters"
+    modalities: ClassVar = frozenset({"image", "table"})
+    tasks: ClassVar = frozenset({"classification"})
+    needs: ClassVar = frozenset({"trusted", "probe", "twin"})
+    reason: ClassVar = "it belongs to a group inside its class that hardly any trusted sample resembles"
+
+    components: Annotated[int, Field(ge=1, le=256)] = 8
+    most_clusters: Annotated[int, Field(ge=2, le=20)] = 6
+    tolerance: Annotated[float, Field(ge=1)] = 1.7
+    min_rows: Annotated[int, Field(ge=4)] = 20
+    rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
+
+    def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
+        self.require(evidence)
+        assert evidence.probe is not None  # require() has checked it
+        seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
+        looked_at = sum(range(2, self.most_clusters + 1)) * len(seeds)
+        groups = tuple(self._groups(evidence, c, int(seed), looked_at) for c, seed in enumerate(seeds))
+        return GroupScorer(evidence.probe, groups, float(-np.log10(self.rate)))
+
+    def _groups(self, evidence: Evidence, c: int, seed: int, looked_at: int) -> ClassGroups | None:
+        """The mixtures of one class with a p-value per component; None where there is too little to say."""
+        probe, twin, heldout, trusted = evidence.probe, evidence.twin, evidence.heldout, evidence.trusted
+        assert probe is not None
+        assert twin is not None
+        assert heldout is not None
+        assert trusted is not None
+        rows = class_rows(evidence.suspect, c)
+        vetted = [class_rows(d, c) for d in (trusted, heldout)]
+        if len(rows) < self.min_rows or not sum(map(len, vetted)):
+            return None
+        lot = probe.feature_matrix(rows).astype(np.float64)
+        known = np.concatenate([probe.feature_matrix(d) for d in vetted if len(d)]).astype(np.float64)
+        centre, basis = principal_axes(np.concatenate([lot, known]), self.components)
+        if basis.shape[1] == 0:
+            return None
+        own = twin.logit_matrix(rows).argmax(1) == c  # (N_c,)
+        right = int((twin.logit_matrix(vetted[1]).argmax(1) == c).sum()) if len(vetted[1]) else 0
+        floor = (right + 0.5) / (len(vetted[1]) + 1) / self.tolerance
+        found = []
+        for k in range(2, self.most_clusters + 1):
+            mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
+            inside, reference = members((lot - centre) @ basis, mixture), members((known - centre) @ basis, mixture)
+            p = np.ones(k)
+            for j in range(k):
+                mine = inside == j
+                p_size = size_p_value(mine.mean(), int((reference == j).sum()), len(reference), self.tolerance)
+                p_twin = float(binom.cdf(own[mine].sum(), mine.sum(), floor)) if mine.any() else 1.0
+                p[j] = min(1.0, fisher(p_size, p_twin) * looked_at)
+            found.append((mixture, p))
+        return ClassGroups(centre, basis, tuple(found))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassGroups:
+    """Mixtures of one class over x ↦ (x − centre) basis, each with a p-value per component."""
+
+    centre: Vector
+    basis: Vector
+    mixtures: tuple[tuple[GaussianMixture, Vector], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupScorer:
+    """A sample scores −log₁₀ of the smallest p-value among the components it belongs to."""
+
+    probe: Probe
+    groups: tuple[ClassGroups | None, ...]
+    threshold: float
+
+    def score(self, batch: Batch) -> Scores:
+        scores = np.zeros(len(batch))
+        features = self.probe.features(batch).astype(np.float64)
+        for c, groups in enumerate(self.groups):
+            mine = np.flatnonzero(batch.y == c)
+            if groups is None or not len(mine):
+                continue
+            reduced = (features[mine] - groups.centre) @ groups.basis
+            for mixture, p in groups.mixtures:
+                inside = members(reduced, mixture)
+                evidence = np.where(inside >= 0, -np.log10(np.maximum(p[inside], 1e-300)), 0.0)
+                scores[mine] = np.maximum(scores[mine], evidence)
+        return scores
+
+    def p_value(self, scores: Scores) -> Scores:
+        return np.asarray(np.power(10.0, -scores))
+
+
+def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) -> float:
+    """P(Bin(n_t, share / tolerance) ≤ k): how well trusted rows explain a group of that share of the class."""
+    return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
+
+
+def fisher(*p_values: float) -> float:
+    """Fisher's combination of independent p-values."""
+    total = -2 * sum(np.log(max(p, 1e-300)) for p in p_values)
+    return float(chi2.sf(total, 2 * len(p_values)))
+
+
+def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:
+    """Mean (D,) and the top n principal axes (D, ≤ n), scaled by the largest deviation."""
+    centre = features.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(features.T, bias=True).reshape(features.shape[1], -1))
+    keep = np.flatnonzero(values > max(float(values[-1]), 0.0) * 1e-6)[::-1][:n]
+    keep = keep[values[keep] > 1e-12]
+    return centre, vectors[:, keep] / np.sqrt(values[-1]) if len(keep) else vectors[:, keep]
+
+
+def fit_mixture(reduced: Vector, k: int, seed: int) -> GaussianMixture:
+    """A mixture of k Gaussians with full covariances on (N, n)."""
+    return GaussianMixture(k, covariance_type="full", reg_covar=1e-4, n_init=2, max_iter=60, random_state=seed).fit(
+        reduced
+    )
+
+
+def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
+    """(N,) component each row belongs to, -1 where it is not sure of any."""
+    posterior = mixture.predict_proba(reduced)
+    return np.where(posterior.max(1) >= SURE, posterior.argmax(1), -1)
+
+
+def class_rows(dataset: Dataset, c: int) -> Dataset:
+    """The rows of one class."""
+    return dataset.select(dataset.ids[dataset.y == c])
