@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ from lotgate.data import Batch, Dataset, FloatArray, Pool
 from lotgate.errors import ModelError
 
 PASS_BATCH = 512
+UNLOADABLE = (
+    OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError, KeyError, AssertionError, BadZipFile,
+)  # fmt: skip  # what torch raises on files that are not what their suffix says
 Say = Callable[[str], None]
 
 
@@ -205,7 +209,7 @@ def load_body(model: str, shape: tuple[int, ...], outputs: int) -> nn.Module:
         if not factory:
             raise ValueError("neither a .pt, .ts or .pt2 file nor module:factory")
         built = getattr(importlib.import_module(module), factory)(shape, outputs)
-    except (OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError) as error:
+    except UNLOADABLE as error:
         raise ModelError(
             f"the probe model cannot be loaded: {error}",
             where=f"probe.model = {model}",
@@ -225,7 +229,15 @@ class _Frozen(nn.Module):
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
-        self._inner = [inner.requires_grad_(False)]  # in a list: not a sub-module, so no train() and no state
+        if isinstance(inner, torch.jit.ScriptModule):
+            inner.eval()  # exported programs have no modes
+        for parameter in inner.parameters():
+            parameter.requires_grad_(False)
+        self._inner = [inner]  # in a list: not a sub-module, so no train() and no state
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._inner[0]._apply(fn, recurse)  # type: ignore[no-untyped-call]  # but it follows to the device
+        return super()._apply(fn, recurse)  # type: ignore[no-any-return, no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         return self._inner[0](x)  # type: ignore[no-any-return]
