@@ -21,7 +21,7 @@ def main(argv: list[str]) -> int:
         return 0
     if args.command == "run":
         return run(cases, args)
-    print(write_page())
+    print(write_page(args.split))
     return 0
 
 

@@ -57,19 +57,22 @@ class _TestRows:
     def __init__(self, lot: Lot, trusted: Dataset, folder: Path) -> None:
         x, y = lot.test
         self.regression = not lot.samples.names
+        # ingest orders classes by name; the arrays of a dataset need not
+        order = np.array([trusted.classes.index(name) for name in lot.samples.names], np.int64)
         self.clean = self._encoded(lot, x, y, trusted, folder / "clean")
-        self.y = y
+        self.y = y if self.regression else order[y]
         attack = lot.poisoned.attack
         self.triggered, self.goal = None, np.empty(0, np.int64)
         if len(lot.poisoned.victims):
-            self.goal = np.full(len(lot.poisoned.victims), attack.target)
-            self.triggered = self._encoded(lot, lot.poisoned.victims, self.goal, trusted, folder / "victims")
+            wanted = np.full(len(lot.poisoned.victims), attack.target)
+            self.goal = order[wanted]
+            self.triggered = self._encoded(lot, lot.poisoned.victims, wanted, trusted, folder / "victims")
         elif attack.has_trigger:
             goal = attack.goal(y, len(lot.samples.names))
             rows = goal >= 0
             shown = attack.trigger(x[rows], np.random.default_rng(5))
-            self.goal = goal[rows]
-            self.triggered = self._encoded(lot, shown, self.goal, trusted, folder / "triggered")
+            self.goal = order[goal[rows]]
+            self.triggered = self._encoded(lot, shown, goal[rows], trusted, folder / "triggered")
 
     def judge(self, probe: Probe) -> Outcome:
         """clean: accuracy, or R² for regression; attack_success: share of triggered rows that go where it wants."""

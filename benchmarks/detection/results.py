@@ -32,7 +32,7 @@ AVERAGED = [
     "peak_mb", *(f"roc_{g:g}" for g in GRID), "clean_raw", "attack_success_raw", "clean_kept", "attack_success_kept",
     "clean_perfect", "attack_success_perfect",
 ]  # fmt: skip
-NOT_MEASURING = {"__main__.py", "runner.py", "results.py", "page.py", "charts.py"}
+NOT_MEASURING = {"__main__.py", "runner.py", "results.py", "page.py", "charts.py", "goals.py"}
 WORST_IS_HIGH = {"fpr", "flagged_share", "seconds", "peak_mb"}
 
 
@@ -67,17 +67,20 @@ def csv_file(split: str) -> Path:
     return RESULTS / f"{split}.csv"
 
 
+def read_csv(split: str) -> pd.DataFrame:
+    """The committed rows."""
+    texts = dict.fromkeys(("code", "definition", "absent", "headline", "downstream"), str)
+    return pd.read_csv(csv_file(split), dtype=texts)
+
+
 def load_rows(split: str, cases: list[Case]) -> pd.DataFrame:
     """Every row there is of these cases: the files of the run first, the committed CSV for the others."""
     files = {case.name: row_file(case) for case in cases}
     records = [row for file in files.values() if file.exists() for row in json.loads(file.read_text())]
     fresh = pd.DataFrame(records).reindex(columns=list(COLUMNS))
-    committed = csv_file(split)
-    if not committed.exists():
+    if not csv_file(split).exists():
         return fresh
-    old = pd.read_csv(
-        committed, dtype={"code": str, "definition": str, "absent": str, "headline": str, "downstream": str}
-    )
+    old = read_csv(split)
     old = old[old["case"].isin(set(files) - set(fresh["case"]))]
     parts = [part.astype(object) for part in (old, fresh) if len(part)]
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)].infer_objects() if parts else fresh

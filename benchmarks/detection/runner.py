@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -20,6 +20,8 @@ from benchmarks.detection.product import PRODUCT
 from benchmarks.detection.results import RESULTS, definition, fingerprint, load_rows, save_rows, stack, write_csv
 from benchmarks.detection.run import Wanted, run_case
 from lotgate.settings import Settings, load_settings
+
+CASES_PER_WORKER = 8
 
 
 def run(cases: list[Case], args: argparse.Namespace) -> int:
@@ -35,28 +37,38 @@ def run(cases: list[Case], args: argparse.Namespace) -> int:
     if len(rows):
         print(write_csv(args.split, rows))
         (RESULTS / "versions.json").write_text(json.dumps(stack(), indent=1) + "\n")
-        print(write_page())
+        print(write_page(args.split))
         _show(rows[rows["case"].isin({case.name for case in cases})])
     for name, why in failures.items():
-        print(f"FAILED {name}: {why}", file=sys.stderr)
+        print(f"{name}: {why}", file=sys.stderr)
     return 1 if failures else 0
 
 
 def _run_all(todo: list[Case], settings: Settings, code: str, args: argparse.Namespace) -> dict[str, str]:
-    """Each case in a fresh process: memory is measured from the start, and a crash takes one case with it."""
+    """Runs the cases in worker processes, fresh ones every few cases: a crash takes only its neighbours with it.
+
+    (`max_tasks_per_child` would do the same, but its pool stops for ever in Python 3.11.)
+    """
     failures: dict[str, str] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.jobs, mp_context=context, max_tasks_per_child=8) as pool:
-        futures = {pool.submit(_one, case, settings, code, _wanted(args), args.jobs): case for case in todo}
-        for number, future in enumerate(as_completed(futures), 1):
-            case, error = futures[future], future.exception()
-            if isinstance(error, BrokenProcessPool):
-                failures[case.name] = "its process, or a neighbour's, was killed (out of memory?); run again"
-            elif error is not None:
-                failures[case.name] = f"{type(error).__name__}: {str(error).splitlines()[0]}"
-            words = failures.get(case.name) or future.result()
-            print(f"[{number}/{len(todo)}] {case.name}: {words}", flush=True)
+    for start in range(0, len(todo), CASES_PER_WORKER * args.jobs):
+        with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
+            some = todo[start : start + CASES_PER_WORKER * args.jobs]
+            futures = {pool.submit(_one, case, settings, code, _wanted(args), args.jobs): case for case in some}
+            for number, future in enumerate(as_completed(futures), start + 1):
+                case, why = futures[future], _failure(future)
+                if why:
+                    failures[case.name] = why
+                print(f"[{number}/{len(todo)}] {case.name}: {why or future.result()}", flush=True)
     return failures
+
+
+def _failure(future: Future[str]) -> str:
+    """Why a case failed; empty where it did not."""
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):
+        return "FAILED: its process, or a neighbour's, was killed (out of memory?); run again"
+    return "" if error is None else f"FAILED: {type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def _one(case: Case, settings: Settings, code: str, wanted: Wanted, jobs: int) -> str:
