@@ -32,7 +32,11 @@ class Policy(BaseModel):
         voters: detectors whose findings quarantine. Others report only. A voter that does not apply to the lot's
             modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
         false_quarantine_rate: largest expected share of a clean lot that may be quarantined by the voters.
-        false_discovery_rate: largest expected share of clean samples among the quarantined ones.
+        weights: how the permitted error is shared among the voters; 1 for those not named. Detectors of groups speak
+            with tiny p-values or not at all and can do with little of it; detectors of single samples cannot.
+        false_discovery_rate: largest expected share of clean samples among those that open a search: below it, a lot is
+            left alone.
+        searched_discovery_rate: the same among all that is quarantined once a search is open.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
         max_quarantined_rate_per_class: the same within any one class.
         allow_untrusted: screen a lot without a trusted set; the decision then says so.
@@ -40,9 +44,21 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    voters: tuple[str, ...] = ("activation_clustering", "spectral_signatures", "de_pois", "disagreement")
+    voters: tuple[str, ...] = (
+        "activation_clustering",
+        "spectral_signatures",
+        "unexplained_clusters",
+        "de_pois",
+        "disagreement",
+    )
+    weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
+        "activation_clustering": 0.2,
+        "spectral_signatures": 0.2,
+        "unexplained_clusters": 0.2,
+    }
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    searched_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
     allow_untrusted: bool = False
@@ -137,29 +153,35 @@ def findings_frame(
     )
 
 
-def combined_p_values(findings: pd.DataFrame, voters: tuple[str, ...]) -> pd.Series[float]:
-    """Per sample, the smallest p-value over the voters times their number (Bonferroni), at most 1.
+def combined_p_values(findings: pd.DataFrame, policy: Policy) -> pd.Series[float]:
+    """Per sample, min over the voters of p · Σw / w, at most 1 (weighted Bonferroni; Genovese et al. 2006).
 
     Returns:
         p-values indexed by sample_id.
     """
-    votes = findings[findings["detector"].isin(voters)]
-    smallest = votes.groupby("sample_id")["p_value"].min()
-    return (smallest * max(1, votes["detector"].nunique())).clip(upper=1.0)
+    votes = findings[findings["detector"].isin(policy.voters)]
+    weights = {name: policy.weights.get(name, 1.0) for name in votes["detector"].unique()}
+    share = votes["detector"].map(weights).astype(float) / max(sum(weights.values()), 1e-12)
+    paid = votes.assign(paid=votes["p_value"] / share)
+    return paid.groupby("sample_id")["paid"].min().clip(upper=1.0)
 
 
 def quarantine_limit(p_values: npt.NDArray[np.float64], policy: Policy) -> float:
     """Samples with p ≤ this limit are quarantined.
 
-    The largest of the p-values t with t·N / #{p ≤ t} ≤ false_discovery_rate (Benjamini & Hochberg 1995; valid for
-    conformal p-values: Bates et al. 2023), and never above false_quarantine_rate. On a clean lot the first condition
-    mostly fails everywhere, so nothing is quarantined; on a poisoned one the second still bounds what clean rows lose.
+    A search is open if some p-value t has t·N / #{p ≤ t} ≤ false_discovery_rate (Benjamini & Hochberg 1995; valid for
+    conformal p-values: Bates et al. 2023); then the limit is the largest t with that ratio ≤ searched_discovery_rate.
+    Neither ever looks above false_quarantine_rate. On a clean lot the first condition mostly fails, so nothing is
+    quarantined; a lot that is surely poisoned is searched harder, and the last still bounds what clean rows lose.
     0 where nothing qualifies.
     """
     ordered = np.sort(p_values)
-    allowed = policy.false_discovery_rate * np.arange(1, len(ordered) + 1) / len(ordered)
-    passing = ordered[(ordered <= allowed) & (ordered <= policy.false_quarantine_rate)]
-    return float(passing[-1]) if len(passing) else 0.0
+    ordered = ordered[ordered <= policy.false_quarantine_rate]
+    estimated = ordered * len(p_values) / np.arange(1, len(ordered) + 1)  # of clean samples among those up to here
+    if not (estimated <= policy.false_discovery_rate).any():
+        return 0.0
+    found = max(policy.false_discovery_rate, policy.searched_discovery_rate)
+    return float(ordered[estimated <= found][-1])
 
 
 def suspicion(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -187,7 +209,7 @@ def decide(
     Returns:
         Verdicts: sample_id, label, action, score, reasons, then source and the lot's extra columns.
     """
-    p = combined_p_values(findings, policy.voters)
+    p = combined_p_values(findings, policy)
     p_values = np.asarray(p, np.float64)
     limit = quarantine_limit(p_values, policy)
     excluded = dict(zip(exclusions["sample_id"], exclusions["reason"], strict=True))

@@ -27,6 +27,7 @@ from lotgate.data import Batch, Dataset, FloatArray, Pool
 from lotgate.errors import ModelError
 
 PASS_BATCH = 512
+LONGEST = 2  # times `epochs`, however small the lot: more only teaches its rows by heart
 UNLOADABLE = (
     OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError, KeyError, AssertionError, BadZipFile,
 )  # fmt: skip  # what torch raises on files that are not what their suffix says
@@ -51,7 +52,7 @@ class ProbeSettings(BaseModel):
     model: str = "auto"
     width: Annotated[int, Field(ge=2, le=4096)] = 64
     epochs: Annotated[int, Field(ge=1, le=1000)] = 10
-    min_steps: Annotated[int, Field(ge=0, le=100_000)] = 400
+    min_steps: Annotated[int, Field(ge=0, le=100_000)] = 300
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 5e-4
@@ -287,7 +288,7 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
         optimiser = torch.optim.AdamW(trainable, settings.learning_rate, weight_decay=settings.weight_decay)
         steps = max(1, len(rows) // settings.batch_size)
         epochs = max(settings.epochs, -(-settings.min_steps // steps)) if settings.min_steps else settings.epochs
-        epochs = min(epochs, 4 * settings.epochs)
+        epochs = min(epochs, LONGEST * settings.epochs)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=epochs * steps)
         for epoch in range(epochs):
             total = 0.0

@@ -58,4 +58,5 @@ def test_words_no_host_or_workplace_paths() -> None:
 
 def test_dvc_pipeline_runs_the_command_line() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert any("lotgate" in str(stage.get("cmd")) for stage in stages.values())
+    commands = [str(stage.get("cmd") or stage["do"]["cmd"]) for stage in stages.values()]
+    assert any(command.startswith("lotgate scan") for command in commands)

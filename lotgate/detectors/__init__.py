@@ -5,5 +5,12 @@ from lotgate.detectors.activation_clustering import ActivationClustering
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.spectral_signatures import SpectralSignatures
+from lotgate.detectors.unexplained_clusters import UnexplainedClusters
 
-DETECTORS: tuple[type[Detector], ...] = (ActivationClustering, SpectralSignatures, DePois, Disagreement)
+DETECTORS: tuple[type[Detector], ...] = (
+    ActivationClustering,
+    SpectralSignatures,
+    DePois,
+    Disagreement,
+    UnexplainedClusters,
+)

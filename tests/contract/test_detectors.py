@@ -18,6 +18,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "spectral_signatures": ("backdoor",),
     "disagreement": ("flips",),
     "de_pois": ("flips",),
+    "unexplained_clusters": ("backdoor",),
 }
 SMALL: dict[str, dict[str, object]] = {
     "de_pois": {"augment_steps": 40, "mimic_steps": 60, "window": 20, "batch_size": 16, "image_size": 8},
