@@ -83,7 +83,7 @@ def tell_decision(run_folder: Path) -> str:
         print(f"  {reason}")
     for check in decision.checks:
         if not check.passed and not check.critical:
-            print(f"  note: {check.detail or check.name}")
+            print(f"  note: {check.words}")
     print(f"report: {run_folder / 'report.html'}")
     return decision.decision
 
