@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.environment import make_home, quiet_heartbeat
+from flows.environment import make_home, quiet_heartbeat, tell_errors_once
 from lotgate import cli
 from lotgate.errors import LotgateError
 
@@ -49,6 +49,7 @@ def _screen(args: argparse.Namespace, folder: Path) -> None:
 
     from flows.screen import screen
 
+    tell_errors_once()
     try:
         with quiet_heartbeat():
             screen(

@@ -6,10 +6,13 @@ sizes prevent minutes of lock contention between flows on SQLite; JSON results n
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lotgate.errors import LotgateError
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -48,3 +51,19 @@ def quiet_heartbeat() -> Iterator[None]:
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+class ToldOnce(logging.Filter):
+    """Keeps our own errors off the terminal, where Prefect shows each twice with its traceback: the command tells
+    them once, in words. Prefect's server still gets the whole record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], LotgateError))
+
+
+def tell_errors_once() -> None:
+    """Puts `ToldOnce` on every handler by which Prefect writes to the terminal. To be called after its import."""
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler) and not any(isinstance(f, ToldOnce) for f in handler.filters):
+                handler.addFilter(ToldOnce())

@@ -33,24 +33,10 @@ def run(argv: Sequence[str] | None = None, extra: Extra | None = None) -> int:
     logging.getLogger("lotgate").setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
         return int(args.command(args))
-    except LotgateError as error:
-        print(f"lotgate: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
-            return _internal()
-        told = OutputError(
-            f"a file cannot be read or written: {error.strerror}",
-            where=error.filename or getattr(args, "out", None) or Path.cwd(),
-            action="free some space or correct the permissions, and run again; nothing was published",
-        )  # fmt: skip
-        print(f"lotgate: {told}", file=sys.stderr)
-        return told.exit_code
     except KeyboardInterrupt:
-        print("lotgate: interrupted; nothing was published and the lot is untouched; run again", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except Exception:  # noqa: BLE001  the last line of defence: an internal error is exit 1, with its traceback
-        return _internal()
+        return _stopped()
+    except Exception as error:  # noqa: BLE001  the last line of defence: an internal error is exit 1, with its traceback
+        return _stopped() if _interrupted(error) else _tell(error, args)
 
 
 def main() -> None:
@@ -83,7 +69,7 @@ def tell_decision(run_folder: Path) -> str:
         print(f"  {reason}")
     for check in decision.checks:
         if not check.passed and not check.critical:
-            print(f"  note: {check.detail or check.name}")
+            print(f"  note: {check.words}")
     print(f"report: {run_folder / 'report.html'}")
     return decision.decision
 
@@ -170,7 +156,28 @@ def _report(args: argparse.Namespace) -> int:
     return EXIT_ACCEPTED
 
 
-def _internal() -> int:
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether it came of Ctrl-C: Prefect fails in other ways when that falls between two of its steps."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
+def _stopped() -> int:
+    print("lotgate: interrupted; nothing was published and the lot is untouched; run again", file=sys.stderr)
+    return EXIT_INTERRUPTED
+
+
+def _tell(error: Exception, args: argparse.Namespace) -> int:
+    if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+        error = OutputError(
+            f"a file cannot be read or written: {error.strerror}",
+            where=error.filename or getattr(args, "out", None) or Path.cwd(),
+            action="free some space or correct the permissions, and run again; nothing was published",
+        )
+    if isinstance(error, LotgateError):
+        print(f"lotgate: {error}", file=sys.stderr)
+        return error.exit_code
     traceback.print_exc()
     print("lotgate: internal error, above; nothing was published and the lot is untouched", file=sys.stderr)
     return EXIT_INTERNAL

@@ -84,6 +84,12 @@ class Check(BaseModel):
     critical: bool = True
     detail: str = ""
 
+    @property
+    def words(self) -> str:
+        """The check and what was seen, on one line for a reader."""
+        seen = "" if self.observed is None else f": {_number(self.observed)} (limit {_number(self.limit)})"
+        return f"{self.name}{seen}" + (f"; {self.detail}" if self.detail else "")
+
 
 class GateResult(BaseModel):
     """What a gate says: passed only if every critical check passed, and at least one check ran."""
@@ -243,6 +249,10 @@ def _reasons(findings: pd.DataFrame, policy: Policy, ids: pd.Index[Any], words: 
     return {sample: "; ".join(parts) for sample, parts in clauses.items()}
 
 
+def _number(value: float | int | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _short(p: float) -> str:
     return f"{p:.2g}" if p >= 1e-12 else "< 1e-12"
 
@@ -252,7 +262,7 @@ def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome,
     failed = [check for check in checks if check.critical and not check.passed]
     n, n_quarantined = len(verdicts), int((verdicts["action"] == "quarantine").sum())
     if failed or not checks:
-        return "reject", tuple(check.detail or check.name for check in failed) or ("no check was run",)
+        return "reject", tuple(check.words for check in failed) or ("no check was run",)
     if n_quarantined == 0:
         return "accept", (f"All {n:,} samples passed every check and no detector found evidence of poisoning.",)
     share = n_quarantined / n

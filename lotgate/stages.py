@@ -244,7 +244,7 @@ def gate(run: Path, settings: Settings) -> GateResult:
         crashed = sorted((run / "work/findings").glob("*.error"))
         failed = tuple(
             Check(
-                name=f"{file.stem} ran to its end", passed=False, observed="failed", limit="ran",
+                name=f"findings: a result of {file.stem}", passed=False, observed="none", limit="one",
                 critical=file.stem in voters, detail=f"{file.stem} failed: {file.read_text(encoding='utf-8')}",
             )
             for file in crashed

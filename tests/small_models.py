@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,22 +12,26 @@ from torch import Tensor, nn
 class Projection(nn.Module):
     """One linear layer on the flattened sample."""
 
-    def __init__(self, shape: tuple[int, ...], width: int = 4, shift: float = 0.0) -> None:
+    def __init__(self, shape: tuple[int, ...], width: int = 4) -> None:
         super().__init__()
         self.linear = nn.Linear(int(np.prod(shape)), width)
-        self.shift = shift
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x.flatten(1)) + self.shift
+        return self.linear(x.flatten(1))
 
 
 def projection(shape: tuple[int, ...], outputs: int) -> nn.Module:
     return Projection(shape, width=outputs + 3)
 
 
-def no_numbers(shape: tuple[int, ...], outputs: int) -> nn.Module:
-    """Features that are NaN: a detector crashes on them."""
-    return Projection(shape, width=outputs, shift=float("nan"))
+TIMES = count(1)
+
+
+def breaks_at_the_third_time(shape: tuple[int, ...], outputs: int) -> nn.Module:
+    """Good for the probe and its twin, and gone when a detector loads them."""
+    if next(TIMES) % 3 == 0:
+        raise RuntimeError("the weights are gone")
+    return Projection(shape, width=outputs)
 
 
 def not_a_vector(shape: tuple[int, ...], outputs: int) -> nn.Module:

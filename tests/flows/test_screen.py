@@ -175,11 +175,12 @@ def test_a_rejected_lot_is_not_released_and_nothing_is_trained(place: Place) -> 
     strict = place.settings("strict.yaml", train=True, policy={"max_quarantined_rate": 0.0})
     assert place.run(strict, "strict") == cli.EXIT_REJECTED
     assert place.decision("strict")["decision"] == "reject"
-    failed = [check for check in place.decision("strict")["checks"] if check["critical"] and not check["passed"]]
-    assert failed and all(check["observed"] is not None for check in failed)
+    (reason,) = place.decision("strict")["reasons"]
+    assert "share of the lot in quarantine: 0.01961 (limit 0)" in reason
 
     shutil.rmtree(place.lot / "1")  # a class of the trusted set is absent: the contract says no before any model
     assert place.run(place.settings(train=True), "contract") == cli.EXIT_REJECTED
+    assert "classes of the trusted set that the lot lacks: 1 (limit 0); 1" in place.decision("contract")["reasons"][0]
     assert not (place.base / "contract/work/probe").exists()
     assert len(pd.read_parquet(place.base / "contract/verdicts.parquet")) == place.decision("contract")["n_samples"]
     for out in ("strict", "contract"):
@@ -191,22 +192,12 @@ def test_a_rejected_lot_is_not_released_and_nothing_is_trained(place: Place) -> 
 
 def test_a_voter_that_crashes_rejects_the_lot_and_says_so(place: Place) -> None:
     settings = place.settings(
-        probe={"model": "tests.small_models:no_numbers", "epochs": 1}, policy={"voters": ["spectral_signatures"]}
+        probe={"model": "tests.small_models:breaks_at_the_third_time"}, policy={"voters": ["spectral_signatures"]}
     )
     assert place.run(settings) == cli.EXIT_REJECTED
-    assert any("spectral_signatures failed: " in reason for reason in place.decision()["reasons"])
+    assert any("spectral_signatures failed: ModelError: " in reason for reason in place.decision()["reasons"])
     assert place.tags() == []
     assert "spectral_signatures failed" in (place.base / "out/report.html").read_text()
-
-
-def test_no_trusted_set_where_the_policy_allows_it_is_said(place: Place) -> None:
-    settings = place.settings(policy={"allow_untrusted": True, "voters": ["spectral_signatures"]})
-    command = place.command(settings)
-    at = command.index("--trusted")
-    del command[at : at + 2]
-    assert cli.run(command, add_commands) in {cli.EXIT_ACCEPTED, cli.EXIT_REJECTED}
-    assert any("without a trusted set" in reason for reason in place.decision()["reasons"])
-    assert "without a trusted set" in (place.base / "out/report.html").read_text()
 
 
 def test_bad_input_through_the_flow_is_exit_2_and_starts_nothing(
@@ -216,15 +207,15 @@ def test_bad_input_through_the_flow_is_exit_2_and_starts_nothing(
     assert cli.run(command, add_commands) == cli.EXIT_INPUT
     told = capfd.readouterr().err
     assert "the lot does not exist" in told and "where:" in told and "next:" in told
+    assert "Traceback" not in told
     assert not (place.base / "out").exists()
     (Path(place.registry.path) / "datasets").mkdir()
     (Path(place.registry.path) / "datasets" / "note.txt").write_text("half done")
     assert place.run(place.settings()) == cli.EXIT_INPUT
-    assert "dirty: uncommitted changes" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "dirty: uncommitted changes" in told and "Traceback" not in told
     assert place.decision()["decision"] == "accept"  # the judgement is not lost; the release can be repeated
-    shutil.rmtree(Path(place.registry.path) / "datasets")
-    assert place.run(place.settings()) == cli.EXIT_ACCEPTED
-    assert place.tags() == ["digits/v1"]
+    assert place.tags() == []
 
 
 def wait_for(sign: Path, ended: Callable[[], bool]) -> bool:
@@ -275,7 +266,8 @@ def launcher() -> Iterator[subprocess.Popen[str]]:
 
 def test_killed_at_each_step_and_run_again(place: Place, launcher: subprocess.Popen[str]) -> None:
     assert launcher.stdin is not None and launcher.stdout is not None
-    settings, landing, refs = place.settings(), snapshot(place.lot), place.refs()
+    settings = place.settings(policy={"voters": ["spectral_signatures"]})
+    landing, refs = snapshot(place.lot), place.refs()
     for step in BEGINS:
         sign = place.sign_of(step)
         launcher.stdin.write(json.dumps(place.command(settings)) + "\n")
@@ -291,7 +283,8 @@ def test_killed_at_each_step_and_run_again(place: Place, launcher: subprocess.Po
 
 
 def test_ctrl_c_at_each_step_and_run_again(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    settings, landing, refs = place.settings(), snapshot(place.lot), place.refs()
+    settings = place.settings(policy={"voters": ["spectral_signatures"]})
+    landing, refs = snapshot(place.lot), place.refs()
     for step in BEGINS:
         ended, sign = threading.Event(), place.sign_of(step)
 

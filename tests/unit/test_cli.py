@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -390,6 +391,19 @@ def test_a_defect_in_code_is_exit_1_with_its_traceback(images: Case, capsys: pyt
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told and "internal error" in told
     assert not (images.out / "decision.json").exists()
+
+
+def test_ctrl_c_is_told_as_such_whatever_it_broke(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(args: object) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("Task run is not set")  # noqa: B904  (as Prefect does between two tasks)
+        return cli.EXIT_ACCEPTED
+
+    assert cli.run(["broken"], lambda commands: commands.add_parser("broken").set_defaults(command=broken)) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("lotgate: interrupted; nothing was published") and "Traceback" not in told
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["scan", "--help"], ["run", "--help"], ["--version"]])

@@ -171,9 +171,10 @@ def test_a_detector_that_fails_leaves_no_finding_and_fails_the_gate(
     stages.decide(run, settings)
     result = stages.gate(run, settings)
     assert not result.passed
-    assert any("ran to its end" in check.name and not check.passed for check in result.checks)
+    assert any("a result of spectral" in check.name and not check.passed for check in result.checks)
     concluded = stages.conclude(run, settings)
     assert concluded.decision == "reject"
+    assert "spectral_signatures failed: KeyError" in concluded.reasons[0]
 
 
 def test_what_a_failed_detector_left_behind_does_not_vote(judged: tuple[Path, Settings], tmp_path: Path) -> None:
