@@ -198,6 +198,12 @@ def test_a_case_from_lot_to_rows_and_csv(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(json.dumps(rows[0], default=float))["decision"] == ours["decision"]
 
 
+def test_a_lot_that_lotgate_refuses_is_a_row_and_not_a_crash(tmp_path: Path) -> None:
+    (row,) = run_case(_case(trusted=0.0), load_settings(None), tmp_path / "case", Wanted())
+    assert (row["method"], row["decision"]) == ("lotgate", "refused")
+    assert "trusted" in row["absent"]
+
+
 def test_pyod_flags_a_tenth_by_default() -> None:
     pytest.importorskip("pyod")
     from lotgate.probe import FeatureMap, Probe
