@@ -106,6 +106,7 @@ def test_measures_against_numbers_by_hand() -> None:
     assert row["auroc"] == pytest.approx(14 / 15)
     assert row["roc_0"] == pytest.approx(2 / 3)
     assert row["roc_0.2"] == 1.0
+    assert row["f1_best"] == pytest.approx(6 / 7)
 
 
 def test_a_clean_lot_has_no_tpr_but_a_flagged_share() -> None:
