@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import pandas as pd
 
 from benchmarks.detection.measures import GRID
 
-COLOURS = ("#d1495b", "#2e6f95", "#3a7d44", "#8d6a9f", "#c98a1b", "#4a4e69", "#7f5539", "#6c757d", "#00798c", "#9a8c98")
-CELL, ROW, LEFT, TOP = 62, 24, 190, 150
+OURS = "#d1495b"
+GOLDEN_ANGLE = 137.508
+CELL, ROW, LEFT, TOP, RIGHT = 62, 24, 190, 150, 90
 
 
 def heat_map(table: pd.DataFrame, held_out: set[str], low_is_good: frozenset[str] = frozenset()) -> str:
@@ -19,7 +20,7 @@ def heat_map(table: pd.DataFrame, held_out: set[str], low_is_good: frozenset[str
     Args:
         held_out: rows to be marked with a star. low_is_good: rows whose colour runs the other way.
     """
-    width, height = LEFT + CELL * len(table.columns) + 10, TOP + ROW * len(table) + 8
+    width, height = LEFT + CELL * len(table.columns) + RIGHT, TOP + ROW * len(table) + 8
     parts = [_open(width, height, "heat map")]
     for j, method in enumerate(table.columns):
         x = LEFT + CELL * j + CELL / 2
@@ -49,8 +50,12 @@ def _cell(x: float, y: float, value: float, low_is_good: bool) -> str:
     )  # fmt: skip
 
 
-def roc(curves: dict[str, Sequence[float]], title: str) -> str:
-    """Mean TPR at the fixed false positive rates, FPR on a fourth-root axis so that the gate's corner is seen."""
+def roc(curves: Mapping[str, Sequence[float] | None], title: str) -> str:
+    """Mean TPR at the fixed false positive rates, FPR on a fourth-root axis so that the gate's corner is seen.
+
+    Args:
+        curves: by method, in the order of the legend, the first drawn heavier; None: no scores here.
+    """
     side, pad = 230, 34
     parts = [_open(side + pad + 12, side + pad + 22, f"ROC, {title}")]
     parts.append(f'<text x="{pad}" y="14" class="title">{escape(title)}</text>')
@@ -66,27 +71,27 @@ def roc(curves: dict[str, Sequence[float]], title: str) -> str:
         left, y = at(0, tick)
         parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{left + side}" y2="{y:.1f}" class="grid"/>')
         parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end" class="tick">{tick:g}</text>')
-    for name, values in curves.items():
+    for place, (name, values) in enumerate(curves.items()):
+        if values is None:
+            continue
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(f, t) for f, t in zip(GRID, values, strict=True)))
-        heavy = 3 if name == "lotgate" else 1.4
+        heavy = 3 if place == 0 else 1.4
         parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour(name)}" stroke-width="{heavy}">'
+            f'<polyline points="{points}" fill="none" stroke="{colour(place)}" stroke-width="{heavy}">'
             f"<title>{escape(name)}</title></polyline>"
         )
     return "".join([*parts, "</svg>"])
 
 
 def legend(names: Sequence[str]) -> str:
-    """The colours of the curves."""
-    dots = (f'<span><i style="background:{colour(name)}"></i>{escape(name)}</span>' for name in names)
+    """The colours of the curves, in the order in which `roc` was given them."""
+    dots = (f'<span><i style="background:{colour(i)}"></i>{escape(name)}</span>' for i, name in enumerate(names))
     return f'<p class="legend">{"".join(dots)}</p>'
 
 
-def colour(name: str) -> str:
-    """One colour per method, the same on every chart; Lotgate's is the first."""
-    if name == "lotgate":
-        return COLOURS[0]
-    return COLOURS[1 + sum(name.encode()) % (len(COLOURS) - 1)]
+def colour(place: int) -> str:
+    """A colour for each place of a legend; the first one is Lotgate's."""
+    return OURS if place == 0 else f"hsl({(190 + GOLDEN_ANGLE * place) % 360:.0f} 50% {38 + 14 * (place % 3)}%)"
 
 
 def _open(width: float, height: float, label: str) -> str:

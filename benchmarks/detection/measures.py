@@ -39,14 +39,19 @@ def measure(planted: Mask, cover: Mask, flagged: Mask, scores: npt.NDArray[Any] 
 
 
 def _ranking(planted: Mask, scores: npt.NDArray[np.float64] | None) -> Measured:
-    """AUROC, and the ROC curve as TPR at fixed false positive rates."""
-    empty: Measured = {"auroc": None} | {f"roc_{g:g}": None for g in GRID}
+    """AUROC, the ROC curve as TPR at fixed false positive rates, and the F1 of the best threshold there is (`f1_best`).
+
+    `f1_best` is chosen with the truth in hand: a ceiling that tells a bad threshold from a bad score, no result.
+    """
+    empty: Measured = {"auroc": None, "f1_best": None} | {f"roc_{g:g}": None for g in GRID}
     if scores is None or not planted.any() or planted.all():
         return empty
     scores = np.nan_to_num(scores, nan=np.nanmin(scores) if np.isfinite(scores).any() else 0.0)
     fpr, tpr, _ = roc_curve(planted, scores, drop_intermediate=False)
+    hits, false = tpr * planted.sum(), fpr * (~planted).sum()
     reached = {f"roc_{g:g}": float(tpr[fpr <= g + 1e-12].max()) for g in GRID}
-    return {"auroc": float(roc_auc_score(planted, scores))} | reached
+    best = float((2 * hits / (hits + false + planted.sum())).max())
+    return {"auroc": float(roc_auc_score(planted, scores)), "f1_best": best} | reached
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -22,6 +22,7 @@ from benchmarks.detection.peers_regression import regression_peers
 from benchmarks.detection.product import PRODUCT, Screened, bench_settings, screen
 from lotgate import stages
 from lotgate.data import Dataset
+from lotgate.errors import InputError
 from lotgate.settings import Settings
 
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> li
 
     Raises:
         Absent: the dataset is not on this machine.
-        InputError: the attack does not fit the lot, or Lotgate refuses it.
+        InputError: the attack does not fit the lot.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -55,8 +56,12 @@ def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> li
     lot = make_lot(case, samples, folder / "landing")
     planting = time.perf_counter() - start
     settings = bench_settings(settings, case.seed)
-    screened = screen(folder / "run", lot.lot, lot.trusted, lot.target, settings)
-    common = _common(case, lot) | {"plant_seconds": round(planting, 2), "decision": screened.decision.decision}
+    common = _common(case, lot) | {"plant_seconds": round(planting, 2)}
+    try:
+        screened = screen(folder / "run", lot.lot, lot.trusted, lot.target, settings)
+    except InputError as error:  # too few trusted rows, say: an outcome, and no reason to stop
+        return [common | {"method": PRODUCT, "family": "lotgate", "decision": "refused", "absent": error.what}]
+    common["decision"] = screened.decision.decision
     rows = _product_rows(lot, screened, settings)
     if wanted.downstream:
         rows[0] |= _downstream_columns(lot, screened, folder, wanted.downstream, case.seed)

@@ -115,7 +115,7 @@ def _done(case: Case, rows: pd.DataFrame, code: str, args: argparse.Namespace) -
     own = rows[rows["method"] == PRODUCT]
     if own.empty or own["definition"].iloc[0] != definition(case):
         return False
-    complete = (
+    complete = own["decision"].iloc[0] == "refused" or (
         (not wanted.downstream or own["downstream"].iloc[0] == wanted.downstream)
         and (not wanted.price or own["training_seconds"].notna().all())
         and (not wanted.peers or (rows["family"] == "peer").any())

@@ -28,6 +28,7 @@ from lotgate.detectors import DETECTORS
 from lotgate.stages import versions
 
 HOME = BUILD / "speed"
+SETTINGS = HOME / "params.yaml"
 RESULTS = Path(__file__).with_name("results.json")
 TRUSTED_SHARE = 0.2
 LIBRARY_STEPS = {"ingest", "gather", "decide", *(detector.name for detector in DETECTORS)}
@@ -50,8 +51,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--images", type=int, default=4000, help="of the larger lot; a fifth more is trusted")
     parser.add_argument("--small", type=int, default=1000, help="of the smaller lot, for memory")
     parser.add_argument("--price", action="store_true", help="extrapolate the cost of one ResNet-18 training too")
+    parser.add_argument("--settings", type=Path, default=None, help="a params.yaml; default: Lotgate's own defaults")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where to write the figures")
     args = parser.parse_args(argv)
     shutil.rmtree(HOME, ignore_errors=True)
+    HOME.mkdir(parents=True)
+    given = yaml.safe_load(args.settings.read_text()) if args.settings else {}
+    given |= {"registry": {"path": str(HOME / "registry")}, "train": {"enabled": False}}
+    SETTINGS.write_text(yaml.safe_dump(given))
     source, samples = _samples()
     load_before = os.getloadavg()[0]
     costs = {n: scan(n, samples) for n in (args.small, args.images)}
@@ -65,7 +72,7 @@ def main(argv: list[str]) -> int:
     if args.price:
         lot = Dataset.load(_folder("scan", args.images) / "work/lot").usable()
         result["resnet18_30_epochs_seconds"] = round(training_seconds(lot), 1)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     return max(0 if cost.exit_code in {0, 3} else 1 for cost in (*costs.values(), whole))
 
@@ -82,16 +89,14 @@ def scan(n: int, samples: Samples) -> Cost:
 
 def run(n: int) -> Cost:
     """`lotgate run` on the same lot: Prefect around each step, release with Git and DVC; training switched off."""
-    settings = HOME / "params.yaml"
-    settings.write_text(yaml.safe_dump({"registry": {"path": str(HOME / "registry")}, "train": {"enabled": False}}))
-    return _process(RUN, "run", n, ["--dataset", "speed", "--settings", str(settings)])
+    return _process(RUN, "run", n, ["--dataset", "speed"])
 
 
 def _process(program: tuple[str, ...], command: str, n: int, more: list[str]) -> Cost:
     out = _folder(command, n)
     line = [
         sys.executable, *program, command, str(HOME / f"lot-{n}"), "--trusted", str(HOME / f"trusted-{n}"),
-        "--out", str(out), *more,
+        "--out", str(out), "--settings", str(SETTINGS), *more,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PREFECT_HOME": str(HOME / "prefect")}
     start = time.perf_counter()

@@ -106,6 +106,7 @@ def test_measures_against_numbers_by_hand() -> None:
     assert row["auroc"] == pytest.approx(14 / 15)
     assert row["roc_0"] == pytest.approx(2 / 3)
     assert row["roc_0.2"] == 1.0
+    assert row["f1_best"] == pytest.approx(6 / 7)
 
 
 def test_a_clean_lot_has_no_tpr_but_a_flagged_share() -> None:
@@ -196,6 +197,12 @@ def test_a_case_from_lot_to_rows_and_csv(tmp_path: Path, monkeypatch: pytest.Mon
     assert again.set_index("method").loc["lotgate", "f1"] == pytest.approx(ours["f1"], abs=1e-5)
     assert set(again["definition"]) == {results.definition(case)} != {results.definition(_case())}
     assert json.loads(json.dumps(rows[0], default=float))["decision"] == ours["decision"]
+
+
+def test_a_lot_that_lotgate_refuses_is_a_row_and_not_a_crash(tmp_path: Path) -> None:
+    (row,) = run_case(_case(trusted=0.0), load_settings(None), tmp_path / "case", Wanted())
+    assert (row["method"], row["decision"]) == ("lotgate", "refused")
+    assert "trusted" in row["absent"]
 
 
 def test_pyod_flags_a_tenth_by_default() -> None:
