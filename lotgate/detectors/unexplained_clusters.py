@@ -17,10 +17,11 @@ from lotgate.probe import Probe
 
 Vector = npt.NDArray[np.float64]
 SURE = 0.5  # posterior from which a row counts as a member
+HINT = 0.05  # the twin may only confirm what the size of the group hints at: hard rows are no group of strangers
 
 
 class UnexplainedClusters(Detector):
-    """Mixtures of 2 … k Gaussians per class, over lot and trusted rows: which components hold too few trusted rows?
+    """Gaussian mixtures per class, over lot and trusted rows: which components hold too few trusted rows?
 
     Catches:
         Backdoors, dirty- and clean-label, whose rows form one or several groups of their own inside a class, also
@@ -30,14 +31,15 @@ class UnexplainedClusters(Detector):
     Assumes:
         The probe learned the trigger; trusted rows of each class are drawn like the clean rows of the lot.
     Method:
-        Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of 2 … k
-        components. For component j with share π_j of the lot's rows and n_j of them:
+        Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of
+        k components, k in `clusters`. For component j with share π_j of the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
         p_twin = P(Bin(n_j, a_c / tolerance) ≤ ℓ_j), ℓ_j rows that the twin gives their label, a_c its accuracy on the
-        class's held-out rows. Fisher: p_j = P(χ²₄ ≥ −2 ln p_size − 2 ln p_twin), times the number of components
-        looked at in all classes (Bonferroni). A row scores −log₁₀ of the smallest p_j among components it belongs to.
+        class's held-out rows. Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_twin); clean-label groups speak by size
+        alone, and the twin only confirms a size that hints (p_size ≤ .05), so p_j = 2 min(p_size, p_both), times the
+        number of components looked at in all classes. A row scores −log₁₀ of the smallest p_j among its components.
     Cost:
-        k − 1 mixtures per class on (N_c, n).
+        |clusters| mixtures per class on (N_c, n).
     Source:
         Own. The idea that a poisoned group is over-represented in the untrusted rows: Tang et al., USENIX Security 2021
         (SCAn), section 4; twin votes: the exclusionary reclassification of Chen et al. 2018.
@@ -52,7 +54,7 @@ class UnexplainedClusters(Detector):
     reason: ClassVar = "it belongs to a group inside its class that hardly any trusted sample resembles"
 
     components: Annotated[int, Field(ge=1, le=256)] = 8
-    most_clusters: Annotated[int, Field(ge=2, le=20)] = 6
+    clusters: tuple[Annotated[int, Field(ge=2, le=20)], ...] = (2, 3, 4, 6)
     tolerance: Annotated[float, Field(ge=1)] = 1.7
     min_rows: Annotated[int, Field(ge=4)] = 20
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
@@ -61,7 +63,7 @@ class UnexplainedClusters(Detector):
         self.require(evidence)
         assert evidence.probe is not None  # require() has checked it
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
-        looked_at = sum(range(2, self.most_clusters + 1)) * len(seeds)
+        looked_at = sum(self.clusters) * len(seeds)
         groups = tuple(self._groups(evidence, c, int(seed), looked_at) for c, seed in enumerate(seeds))
         return GroupScorer(evidence.probe, groups, float(-np.log10(self.rate)))
 
@@ -85,7 +87,7 @@ class UnexplainedClusters(Detector):
         right = int((twin.logit_matrix(vetted[1]).argmax(1) == c).sum()) if len(vetted[1]) else 0
         floor = (right + 0.5) / (len(vetted[1]) + 1) / self.tolerance
         found = []
-        for k in range(2, self.most_clusters + 1):
+        for k in self.clusters:
             mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
             inside, reference = members((lot - centre) @ basis, mixture), members((known - centre) @ basis, mixture)
             p = np.ones(k)
@@ -93,7 +95,8 @@ class UnexplainedClusters(Detector):
                 mine = inside == j
                 p_size = size_p_value(mine.mean(), int((reference == j).sum()), len(reference), self.tolerance)
                 p_twin = float(binom.cdf(own[mine].sum(), mine.sum(), floor)) if mine.any() else 1.0
-                p[j] = min(1.0, fisher(p_size, p_twin) * looked_at)
+                both = fisher(p_size, p_twin) if p_size <= HINT else 1.0
+                p[j] = min(1.0, 2 * min(p_size, both) * looked_at)
             found.append((mixture, p))
         return ClassGroups(centre, basis, tuple(found))
 
