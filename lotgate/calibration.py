@@ -3,8 +3,8 @@
 The conformal p-value (1 + #{heldout ≥ s}) / (n + 1) is valid whatever the score, as long as a clean suspect row and a
 held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest TAIL_RATE of the scores (at least
 TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by
-probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape kept heavy so that extrapolation errs
-towards larger p-values.
+probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape drawn towards a prior and kept heavier
+than exponential so that extrapolation errs towards larger p-values.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ TAIL_RATE = 0.15
 TAIL_ROWS = 12
 MIN_ROWS = 24  # fewer held-out rows are ranked only
 SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
+PRIOR_SHAPE = 0.15
+PRIOR_ROWS = 40  # what the prior shape counts for: a dozen exceedances say little about a shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,5 +75,6 @@ def calibrate(heldout: Scores) -> Calibration:
     k = len(excess)
     mean = excess.mean()
     weighted = (excess * (k - np.arange(1, k + 1) + 0.35) / k).mean()  # E[X (1 - F(X))]
-    shape = float(np.clip(2 - mean / max(mean - 2 * weighted, 1e-12), *SHAPE_RANGE))
+    fitted = 2 - mean / max(mean - 2 * weighted, 1e-12)
+    shape = float(np.clip((k * fitted + PRIOR_ROWS * PRIOR_SHAPE) / (k + PRIOR_ROWS), *SHAPE_RANGE))
     return Calibration(ordered, start, float(mean * (1 - shape)), shape)

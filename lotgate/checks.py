@@ -82,7 +82,7 @@ def _clean(
         x = np.round(np.clip(x, 0, 1) * 255) / 255
     else:
         x = rng.normal(5.0, 1.0, (n, 6))  # a mean far from zero: uncentred scores fail here
-        x[:, 0] += 4 * group
+        x[:, 0] += 7 * group  # far enough apart that a flipped row is not just a row near the border
     if task == "regression":
         flat = x.reshape(n, -1)
         return x.astype(np.float32), (3 * flat[:, 0] - 2 * flat[:, 1] + rng.normal(0, 0.3, n)).astype(np.float32)

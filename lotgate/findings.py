@@ -50,11 +50,13 @@ class Policy(BaseModel):
         "unexplained_clusters",
         "de_pois",
         "disagreement",
+        "trusted_distance",
     )
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,
         "unexplained_clusters": 0.2,
+        "trusted_distance": 0.3,
     }
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25

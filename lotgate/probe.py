@@ -27,7 +27,7 @@ from lotgate.data import Batch, Dataset, FloatArray, Pool
 from lotgate.errors import ModelError
 
 PASS_BATCH = 512
-LONGEST = 2  # times `epochs`, however small the lot: more only teaches its rows by heart
+LONGEST = 4  # times `epochs`, however small the lot: more only teaches its rows by heart
 UNLOADABLE = (
     OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError, KeyError, AssertionError, BadZipFile,
 )  # fmt: skip  # what torch raises on files that are not what their suffix says

@@ -5,6 +5,7 @@ from lotgate.detectors.activation_clustering import ActivationClustering
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.spectral_signatures import SpectralSignatures
+from lotgate.detectors.trusted_distance import TrustedDistance
 from lotgate.detectors.unexplained_clusters import UnexplainedClusters
 
 DETECTORS: tuple[type[Detector], ...] = (
@@ -13,4 +14,5 @@ DETECTORS: tuple[type[Detector], ...] = (
     DePois,
     Disagreement,
     UnexplainedClusters,
+    TrustedDistance,
 )

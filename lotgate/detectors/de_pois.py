@@ -51,6 +51,7 @@ class DePois(Detector):
     Misses:
         With the paper's own objective (`mismatched_rate` = 0): wrong labels and targets in small tables, near chance
         on breast cancer and diabetes (measured).
+        Pulled targets in small tables, often: AUROC .9 on diabetes, but by the luck of the seed on smaller ones.
         Clean-label poison and triggers that are small against the natural variety of a class; poison crafted against
         a copy of the critic. A table row far outside the trusted range: a critic is nearly linear out there and may
         find it *more* real than any trusted row; `two_sided` = True flags both ends. Photographs of many kinds: a

