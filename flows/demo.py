@@ -49,8 +49,10 @@ CASES = (
     Case("clean", "digits", "none", None, "digits, as they are"),
     Case("backdoor", "digits", "patch", "planted_rate", "digits, a patch that means 0"),
     Case("flooded", "digits", "patch", "rejected_rate", "digits, flooded with the patch"),
-    Case("tumours", "breast_cancer", "label_flip_random", "planted_rate", "breast cancer, labels flipped", "label"),
-    Case("diabetes", "diabetes", "regression_pulled", "planted_rate", "diabetes, responses pulled", "target"),
+    Case("tumours", "breast_cancer", "table_trigger", "planted_rate", "breast cancer, a trigger in a column", "label"),
+    Case(
+        "diabetes", "diabetes", "regression_statistical", "regression_rate", "diabetes, a poisoned regression", "target"
+    ),
 )
 
 

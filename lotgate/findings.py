@@ -247,7 +247,7 @@ def _reasons(findings: pd.DataFrame, policy: Policy, ids: pd.Index[Any], words: 
     for sample, detector, p in loud.sort_values(["p_value", "detector"])[
         ["sample_id", "detector", "p_value"]
     ].itertuples(index=False):
-        clauses.setdefault(sample, []).append(f"{words.get(detector, detector)} ({detector}, p = {_short(p)})")
+        clauses.setdefault(sample, []).append(f"{words.get(detector, detector)} ({detector}, p {_short(p)})")
     return {sample: "; ".join(parts) for sample, parts in clauses.items()}
 
 
@@ -256,7 +256,7 @@ def _number(value: float | int | str | None) -> str:
 
 
 def _short(p: float) -> str:
-    return f"{p:.2g}" if p >= 1e-12 else "< 1e-12"
+    return f"= {p:.2g}" if p >= 1e-12 else "< 1e-12"
 
 
 def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome, tuple[str, ...]]:
@@ -264,9 +264,22 @@ def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome,
     failed = [check for check in checks if check.critical and not check.passed]
     n, n_quarantined = len(verdicts), int((verdicts["action"] == "quarantine").sum())
     if failed or not checks:
-        return "reject", tuple(check.words for check in failed) or ("no check was run",)
+        return "reject", (_rejection(failed, n, n_quarantined), *(check.words for check in failed))
     if n_quarantined == 0:
         return "accept", (f"All {n:,} samples passed every check and no detector found evidence of poisoning.",)
     share = n_quarantined / n
     words = f"{n_quarantined:,} of {n:,} samples ({share:.1%}) are suspect and were set aside; the rest passed."
     return "accept_with_quarantine", (words,)
+
+
+def _rejection(failed: list[Check], n: int, n_quarantined: int) -> str:
+    """The headline of a rejection, by what kind of promise was broken."""
+    broken = {check.name.partition(":")[0] for check in failed}
+    if not failed:
+        return "No check was run, so nothing is known of this lot."
+    if broken & {"manifest", "lot"}:
+        return "The lot does not meet its contract; no model was trained on it."
+    if all(check.name.startswith("verdicts:") and "in quarantine" in check.name for check in failed):
+        share = n_quarantined / max(n, 1)
+        return f"{n_quarantined:,} of {n:,} samples ({share:.1%}) are suspect: too many for the rest to be trusted."
+    return "The screening is incomplete, so the lot cannot be trusted."

@@ -175,12 +175,13 @@ def test_a_rejected_lot_is_not_released_and_nothing_is_trained(place: Place) -> 
     strict = place.settings("strict.yaml", train=True, policy={"max_quarantined_rate": 0.0})
     assert place.run(strict, "strict") == cli.EXIT_REJECTED
     assert place.decision("strict")["decision"] == "reject"
-    (reason,) = place.decision("strict")["reasons"]
+    headline, reason = place.decision("strict")["reasons"]
+    assert "are suspect: too many for the rest to be trusted" in headline
     assert "share of the lot in quarantine: 0.01961 (limit 0)" in reason
 
     shutil.rmtree(place.lot / "1")  # a class of the trusted set is absent: the contract says no before any model
     assert place.run(place.settings(train=True), "contract") == cli.EXIT_REJECTED
-    assert "classes of the trusted set that the lot lacks: 1 (limit 0); 1" in place.decision("contract")["reasons"][0]
+    assert "classes of the trusted set that the lot lacks: 1 (limit 0); 1" in place.decision("contract")["reasons"][1]
     assert not (place.base / "contract/work/probe").exists()
     assert len(pd.read_parquet(place.base / "contract/verdicts.parquet")) == place.decision("contract")["n_samples"]
     for out in ("strict", "contract"):

@@ -91,3 +91,18 @@ def test_outcome(quarantined: int, passed: bool, expected: str) -> None:
 
 def test_no_checks_is_a_rejection() -> None:
     assert outcome(pd.DataFrame({"action": ["keep"]}), ())[0] == "reject"
+
+
+@pytest.mark.parametrize(
+    ("name", "headline"),
+    [
+        ("verdicts: share of the lot in quarantine", "1 of 4 samples (25.0%) are suspect: too many"),
+        ("manifest: share of samples that cannot be read", "does not meet its contract"),
+        ("de_pois ran to its end", "incomplete"),
+    ],
+)
+def test_a_rejection_opens_with_a_sentence(name: str, headline: str) -> None:
+    verdicts = pd.DataFrame({"action": ["quarantine", "keep", "keep", "keep"]})
+    reasons = outcome(verdicts, (Check(name=name, passed=False, observed=0.9, limit=0.1),))[1]
+    assert headline in reasons[0]
+    assert name in reasons[1]
