@@ -9,8 +9,9 @@ from prefect import flow
 from flows.trigger import trigger
 from lotgate.errors import InputError
 from lotgate.release import ACCEPTED
+from lotgate.run_folder import abandon_run, close_run, open_run
 from lotgate.settings import Settings, load_settings
-from lotgate.stages import abandon_run, close_run, detectors_for, open_run
+from lotgate.stages import detectors_for
 from tasks.release import publish_lot, write_artifacts
 from tasks.screen import conclude, contract, decide, detect, gate, gather, ingest, report, shown_in_prefect
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lotgate import stages
+from lotgate import run_folder, stages
 from lotgate.checks import example
 from lotgate.errors import LotError, OutputError, TrustedError
 from lotgate.settings import Settings, load_settings
@@ -55,27 +55,27 @@ def test_a_folder_of_others_is_refused_and_left_alone(tmp_path: Path) -> None:
         (folder / "report.html").write_text("mine")
         before = snapshot(tmp_path)
         with pytest.raises(OutputError, match="holds other files") as caught:
-            stages.open_run(folder)
+            run_folder.open_run(folder)
         assert caught.value.where == str(folder) and caught.value.action
         assert snapshot(tmp_path) == before
 
 
 def test_a_new_folder_goes_with_the_parents_that_were_made_for_it(tmp_path: Path) -> None:
     run = tmp_path / "a/b/run"
-    made = stages.open_run(run)
+    made = run_folder.open_run(run)
     assert made == tmp_path / "a" and run.is_dir()
-    stages.abandon_run(run, made)
+    run_folder.abandon_run(run, made)
     assert list(tmp_path.iterdir()) == []
     run.mkdir(parents=True)
-    assert stages.open_run(run) is None
+    assert run_folder.open_run(run) is None
     (run / "work/lot").mkdir(parents=True)
-    stages.abandon_run(run, None)
+    run_folder.abandon_run(run, None)
     assert run.is_dir() and list(run.iterdir()) == []
 
 
 def a_finished_run(run: Path) -> dict[str, str]:
     """Every file that a run leaves, with its own name as content → its snapshot."""
-    for name in (*stages.OUTPUTS, "data_docs/index.html", "work/probe/probe.json", "work/checkpoints/de_pois"):
+    for name in (*run_folder.OUTPUTS, "data_docs/index.html", "work/probe/probe.json", "work/checkpoints/de_pois"):
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text(name)
     return snapshot(run)
@@ -84,31 +84,31 @@ def a_finished_run(run: Path) -> dict[str, str]:
 def test_results_stay_until_the_next_run_has_ended(tmp_path: Path) -> None:
     run = tmp_path / "run"
     before = a_finished_run(run)
-    assert stages.open_run(run) is None
-    assert not (run / stages.DECISION).exists() and (run / "work/checkpoints/de_pois").exists()
+    assert run_folder.open_run(run) is None
+    assert not (run / run_folder.DECISION).exists() and (run / "work/checkpoints/de_pois").exists()
     (run / "manifest.parquet").write_text("of another lot")
-    stages.open_run(run)  # the run before was killed
+    run_folder.open_run(run)  # the run before was killed
     (run / "work/lot").mkdir(parents=True)
-    stages.abandon_run(run, None)
+    run_folder.abandon_run(run, None)
     assert snapshot(run) == before
 
-    stages.open_run(run)
-    (run / stages.DECISION).write_text("new")
-    stages.close_run(run)
-    assert {p.name for p in run.iterdir()} == {stages.DECISION, "work"}
+    run_folder.open_run(run)
+    (run / run_folder.DECISION).write_text("new")
+    run_folder.close_run(run)
+    assert {p.name for p in run.iterdir()} == {run_folder.DECISION, "work"}
     assert {p.name for p in (run / "work").iterdir()} == {"checkpoints"}
 
 
-@pytest.mark.parametrize("moved", range(len(stages.OUTPUTS) + len(stages.FOLDERS)))
+@pytest.mark.parametrize("moved", range(len(run_folder.OUTPUTS) + len(run_folder.FOLDERS)))
 def test_a_kill_while_results_are_set_aside_loses_none(moved: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
     before = a_finished_run(run)
-    names = sorted({*stages.OUTPUTS, *stages.FOLDERS}, key=lambda name: name == stages.DECISION)
-    (run / stages.EARLIER).mkdir()
+    names = sorted({*run_folder.OUTPUTS, *run_folder.FOLDERS}, key=lambda name: name == run_folder.DECISION)
+    (run / run_folder.EARLIER).mkdir()
     for name in names[:moved]:
-        (run / name).replace(run / stages.EARLIER / name)
-    stages.open_run(run)
-    stages.abandon_run(run, None)
+        (run / name).replace(run / run_folder.EARLIER / name)
+    run_folder.open_run(run)
+    run_folder.abandon_run(run, None)
     assert snapshot(run) == before
 
 
@@ -124,7 +124,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
 
 def test_every_file_of_the_architecture_is_there(judged: tuple[Path, Settings]) -> None:
     run, _ = judged
-    assert {p.name for p in run.iterdir()} == {*stages.OUTPUTS, *stages.FOLDERS}
+    assert {p.name for p in run.iterdir()} == {*run_folder.OUTPUTS, *run_folder.FOLDERS}
     assert (run / "data_docs/index.html").is_file()
     for name in ("lot/store.npy", "trusted/dataset.json", "probe/weights.safetensors", "twin/probe.json"):
         assert (run / "work" / name).is_file()
@@ -194,7 +194,7 @@ def test_what_a_failed_detector_left_behind_does_not_vote(judged: tuple[Path, Se
 
 def test_no_trusted_set_and_too_few_rows_are_said(tmp_path: Path) -> None:
     lot, trusted = digit_lots(tmp_path, 40, 40)
-    stages.open_run(tmp_path / "run")
+    run_folder.open_run(tmp_path / "run")
     with pytest.raises(TrustedError, match="no trusted set"):
         stages.ingest(tmp_path / "run", lot, None, None, "auto", Settings())
     settings = load_settings(write_settings(tmp_path / "p.yaml"))
