@@ -1,0 +1,64 @@
+"""The formulas of our own detectors against their definitions, written out."""
+
+from math import comb, exp, log
+
+import numpy as np
+import pytest
+from sklearn.neighbors import NearestNeighbors
+
+from lotgate.detectors.disagreement import contradiction, fold_of
+from lotgate.detectors.trusted_distance import mean_distance
+from lotgate.detectors.unexplained_clusters import fisher, members, principal_axes, size_p_value
+
+
+@pytest.mark.parametrize(
+    ("share", "inside", "n", "tolerance"), [(0.3, 0, 20, 1.7), (0.5, 6, 40, 2.0), (0.9, 3, 5, 1.0)]
+)
+def test_size_p_value_is_the_binomial_tail(share: float, inside: int, n: int, tolerance: float) -> None:
+    q = share / tolerance
+    naive = sum(comb(n, k) * q**k * (1 - q) ** (n - k) for k in range(inside + 1))
+    assert size_p_value(share, inside, n, tolerance) == pytest.approx(naive)
+
+
+def test_fisher_of_two_is_its_closed_form() -> None:
+    # For 4 degrees of freedom: P(χ² ≥ t) = exp(−t / 2) (1 + t / 2).
+    t = -2 * (log(0.01) + log(0.2))
+    assert fisher(0.01, 0.2) == pytest.approx(exp(-t / 2) * (1 + t / 2))
+
+
+def test_principal_axes_span_what_an_svd_spans() -> None:
+    x = np.random.default_rng(0).normal(5, 1, (60, 7)) * np.arange(1, 8)
+    centre, axes = principal_axes(x, 3)
+    _, _, right = np.linalg.svd(x - x.mean(0))
+    unit = axes / np.linalg.norm(axes, axis=0)
+    assert np.allclose(centre, x.mean(0))
+    assert np.allclose(np.abs(np.sum(unit * right[:3].T, axis=0)), 1)
+
+
+def test_members_are_sure_or_nobody() -> None:
+    class Mixture:
+        def predict_proba(self, x: np.ndarray) -> np.ndarray:
+            return np.array([[0.6, 0.3, 0.1], [0.4, 0.35, 0.25]])
+
+    assert list(members(np.zeros((2, 1)), Mixture())) == [0, -1]  # type: ignore[arg-type]
+
+
+def test_contradiction_of_classes_and_targets() -> None:
+    log_p = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
+    assert np.allclose(contradiction(log_p, np.array([0, 2]), 1.0), [log(0.2 / 0.7), log(0.6 / 0.3)])
+    predicted, y = np.array([[1.0], [5.0]]), np.array([2.0, 1.0], np.float32)
+    assert np.allclose(contradiction(predicted, y, 2.0), [0.5, 2.0])
+
+
+def test_folds_depend_on_the_id_alone() -> None:
+    ids = np.array([f"a/{i}.png" for i in range(200)], dtype=object)
+    folds = fold_of(ids, 5)
+    assert np.array_equal(fold_of(ids[::-1], 5)[::-1], folds)
+    assert np.bincount(folds, minlength=5).min() > 20
+
+
+def test_mean_distance_is_the_mean_over_the_nearest() -> None:
+    rng = np.random.default_rng(1)
+    trusted, x = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(6, 4)).astype(np.float32)
+    naive = [np.mean(sorted(np.linalg.norm(t - row) for t in trusted)[:5]) for row in x]
+    assert np.allclose(mean_distance(NearestNeighbors(n_neighbors=5).fit(trusted), x), naive, rtol=1e-4)
