@@ -119,6 +119,10 @@ class Dataset:
         """The samples with these ids, in manifest order, over the same store."""
         return self._where(self.manifest["sample_id"].isin(set(ids)).to_numpy())
 
+    def of_class(self, c: int) -> Dataset:
+        """The samples whose class index is c, in manifest order."""
+        return self._where(self.y == c)
+
     def usable(self) -> Dataset:
         """The samples that were read and whose label is known: those a model can be given."""
         labelled = self.y >= 0 if self.task == "classification" else np.isfinite(self.y)

@@ -6,6 +6,7 @@ batch, now or later. There is no field for ground truth anywhere.
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -101,6 +102,15 @@ def scan(detector: Detector, evidence: Evidence, rng: np.random.Generator) -> pd
     detector.require(evidence)
     scorer = detector.fit(evidence, rng)
     return score_dataset(detector.name, scorer, evidence.suspect)
+
+
+def fold_of(ids: npt.NDArray[np.object_], folds: int, salt: str = "") -> npt.NDArray[np.int64]:
+    """(B,) fold of each id, by a checksum: the same whatever the order or the batch.
+
+    Args:
+        salt: detectors with different salts cut differently.
+    """
+    return np.array([zlib.crc32(f"{salt}{i}".encode()) % folds for i in ids], dtype=np.int64)
 
 
 def score_dataset(name: str, scorer: Scorer, dataset: Dataset) -> pd.DataFrame:

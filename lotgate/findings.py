@@ -22,6 +22,7 @@ Outcome = Literal["accept", "accept_with_quarantine", "reject"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
 
 FINDINGS_COLUMNS = ("sample_id", "detector", "score", "p_value", "flagged")
+CERTAIN = 1.0  # the score of what the contract excluded; suspicion by detectors stays below
 VERDICTS_COLUMNS = ("sample_id", "label", "action", "score", "reasons")
 
 
@@ -231,7 +232,7 @@ def decide(
             "sample_id": ids,
             "label": manifest["label"],
             "action": pd.Series(["quarantine" if reason else "keep" for reason in reasons], dtype="str"),
-            "score": [1.0 if i in excluded else float(scores.get(i, 0.0)) for i in ids],
+            "score": [CERTAIN if i in excluded else float(scores.get(i, 0.0)) for i in ids],
             "reasons": pd.Series(reasons, dtype="str"),
         }
     )
@@ -268,7 +269,9 @@ def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome,
     if n_quarantined == 0:
         return "accept", (f"All {n:,} samples passed every check and no detector found evidence of poisoning.",)
     share = n_quarantined / n
-    words = f"{n_quarantined:,} of {n:,} samples ({share:.1%}) are suspect and were set aside; the rest passed."
+    by_contract = bool((verdicts.loc[verdicts["action"] == "quarantine", "score"] == CERTAIN).all())
+    why = "do not meet the contract" if by_contract else "are suspect"
+    words = f"{n_quarantined:,} of {n:,} samples ({share:.1%}) {why} and were set aside; the rest passed."
     return "accept_with_quarantine", (words,)
 
 

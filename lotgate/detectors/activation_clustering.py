@@ -82,7 +82,7 @@ class ActivationClustering(Detector):
         """Clusters and judges one class; None where it is too small or without spread."""
         probe, suspect = evidence.probe, evidence.suspect
         assert probe is not None
-        rows = _class_rows(suspect, c)
+        rows = suspect.of_class(c)
         if len(rows) < self.min_rows:
             return None
         centre, basis = principal_components(probe, rows, self.components)
@@ -114,12 +114,12 @@ class ActivationClustering(Detector):
         assert evidence.probe is not None
         inside = np.zeros(2)
         for vetted in (evidence.trusted, evidence.heldout):
-            own = _class_rows(vetted, c)
+            own = vetted.of_class(c)
             if len(own):
                 inside += np.bincount(nearest(reduce(evidence.probe, own, centre, basis), means), minlength=2)
         p_size = size_p_value(share, inside, self.tolerance)
         given = evidence.twin.logit_matrix(rows).argmax(1)
-        vetted_rows = _class_rows(evidence.heldout, c)
+        vetted_rows = evidence.heldout.of_class(c)
         right = int((evidence.twin.logit_matrix(vetted_rows).argmax(1) == c).sum()) if len(vetted_rows) else 0
         accuracy = (right + 0.5) / (len(vetted_rows) + 1)
         p_again = np.array(
@@ -251,7 +251,3 @@ def separation(reduced: Vector, members: npt.NDArray[np.int64], seed: int) -> fl
         drawn = rng.standard_normal((min(n, 300), reduced.shape[1])) * scale
         null.append(silhouette_score(drawn, KMeans(2, n_init=1, random_state=seed).fit_predict(drawn)))
     return float((observed - np.mean(null)) / max(float(np.std(null)), 1e-6))
-
-
-def _class_rows(dataset: Dataset, c: int) -> Dataset:
-    return dataset.select(dataset.ids[dataset.y == c])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Protocol
@@ -14,10 +13,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from lotgate.calibration import Calibration, calibrate
 from lotgate.data import Batch, Dataset, FloatArray, Pool
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, Scorer, Scores, fold_of
 from lotgate.errors import InputError
 from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
 
+SALT = "fold:"
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 
 
@@ -162,7 +162,7 @@ class DisagreementScorer:
         return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
-        folds = fold_of(batch.ids, len(self.models))
+        folds = fold_of(batch.ids, len(self.models), SALT)
         scores = np.zeros(len(batch))
         for f, model in enumerate(self.models):
             mine = np.flatnonzero(folds == f)
@@ -191,14 +191,9 @@ def contradiction(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale
     return np.asarray(others.max(axis=1) - own)
 
 
-def fold_of(ids: npt.NDArray[np.object_], folds: int) -> npt.NDArray[np.int64]:
-    """(B,) fold of each id, by a checksum: the same whatever the order or the batch."""
-    return np.array([zlib.crc32(b"fold:" + str(i).encode()) % folds for i in ids], dtype=np.int64)
-
-
 def _outside(datasets: Sequence[Dataset], fold: int, folds: int) -> Pool:
     """The rows of these datasets that are not in the fold."""
-    parts = (d.select(d.ids[fold_of(d.ids, folds) != fold]) for d in datasets)
+    parts = (d.select(d.ids[fold_of(d.ids, folds, SALT) != fold]) for d in datasets)
     return Pool(tuple(part for part in parts if len(part)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -12,7 +11,7 @@ from pydantic import Field
 
 from lotgate.calibration import Calibration, calibrate
 from lotgate.data import Batch, Dataset
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, Scorer, Scores, fold_of
 from lotgate.probe import PASS_BATCH, Probe
 
 Vector = npt.NDArray[np.float64]
@@ -85,7 +84,7 @@ class SpectralScorer:
         return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
-        half = halves(batch.ids)
+        half = fold_of(batch.ids, 2)
         along = projections(self.probe.features(batch), half, batch.y, self.centres, self.directions)  # (B,)
         return np.asarray(np.square((along - self.location[half, batch.y]) / self.spread[half, batch.y]))
 
@@ -96,11 +95,6 @@ class SpectralScorer:
 def score_all(scorer: SpectralScorer, dataset: Dataset) -> Scores:
     """(N,) scores of a whole dataset."""
     return np.concatenate([scorer.score(batch) for batch in dataset.batches(PASS_BATCH)])
-
-
-def halves(ids: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
-    """(B,) 0 or 1 by a checksum of the id: the same half whatever the order or the batch."""
-    return np.array([zlib.crc32(str(i).encode()) & 1 for i in ids], dtype=np.int64)
 
 
 def projections(
@@ -124,13 +118,13 @@ def class_directions(probe: Probe, dataset: Dataset, n_classes: int) -> tuple[Ve
     width = probe.network.head.in_features
     count, total = np.zeros((2, n_classes)), np.zeros((2, n_classes, width))
     for batch in dataset.batches(PASS_BATCH):
-        other = 1 - halves(batch.ids)
+        other = 1 - fold_of(batch.ids, 2)
         np.add.at(count, (other, batch.y), 1)
         np.add.at(total, (other, batch.y), probe.features(batch).astype(np.float64))
     centres = total / np.maximum(count, 1)[..., None]
     covariance = np.zeros((2, n_classes, width, width))
     for batch in dataset.batches(PASS_BATCH):
-        other = 1 - halves(batch.ids)
+        other = 1 - fold_of(batch.ids, 2)
         centred = probe.features(batch) - centres[other, batch.y]
         for h, c in {(int(h), int(c)) for h, c in zip(other, batch.y, strict=True)}:
             rows = centred[(other == h) & (batch.y == c)]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 from sklearn.neighbors import NearestNeighbors
 
 from lotgate.calibration import Calibration, calibrate
 from lotgate.data import Batch, Dataset, FloatArray, Pool
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, Scorer, Scores, fold_of
 from lotgate.errors import InputError
 from lotgate.probe import PASS_BATCH
 
-HALVES = 2
+HALVES, SALT = 2, "half:"
 
 
 class TrustedDistance(Detector):
@@ -56,7 +54,7 @@ class TrustedDistance(Detector):
         vetted = tuple(d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d))
         pool = Pool(vetted)
         x, _ = pool.take(np.arange(len(pool)))
-        half = np.concatenate([half_of(d.ids) for d in vetted])
+        half = np.concatenate([fold_of(d.ids, HALVES, SALT) for d in vetted])
         if min((half == h).sum() for h in range(HALVES)) < 1:
             raise InputError(
                 "trusted_distance has too few trusted rows", where="trusted set", action="vet some more samples"
@@ -82,7 +80,7 @@ class DistanceScorer:
         return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
-        half = half_of(batch.ids)
+        half = fold_of(batch.ids, HALVES, SALT)
         scores = np.zeros(len(batch))
         for h, tree in enumerate(self.trees):
             mine = np.flatnonzero(half == h)
@@ -97,11 +95,6 @@ class DistanceScorer:
 def mean_distance(tree: NearestNeighbors, x: FloatArray) -> Scores:
     """(B,) mean distance of (B, F) to the k nearest fitted rows."""
     return np.asarray(tree.kneighbors(x)[0].mean(axis=1), np.float64)
-
-
-def half_of(ids: npt.NDArray[np.object_]) -> npt.NDArray[np.int64]:
-    """(B,) 0 or 1 by a checksum of the id: the same whatever the order or the batch."""
-    return np.array([zlib.crc32(b"half:" + str(i).encode()) & 1 for i in ids], dtype=np.int64)
 
 
 def _score_all(scorer: DistanceScorer, datasets: tuple[Dataset, ...]) -> Scores:

@@ -11,7 +11,7 @@ from pydantic import Field
 from scipy.stats import binom, chi2
 from sklearn.mixture import GaussianMixture
 
-from lotgate.data import Batch, Dataset
+from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.probe import Probe
 
@@ -74,8 +74,8 @@ class UnexplainedClusters(Detector):
         assert twin is not None
         assert heldout is not None
         assert trusted is not None
-        rows = class_rows(evidence.suspect, c)
-        vetted = [class_rows(d, c) for d in (trusted, heldout)]
+        rows = evidence.suspect.of_class(c)
+        vetted = [d.of_class(c) for d in (trusted, heldout)]
         if len(rows) < self.min_rows or not sum(map(len, vetted)):
             return None
         lot = probe.feature_matrix(rows).astype(np.float64)
@@ -167,8 +167,3 @@ def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
     """(N,) component each row belongs to, -1 where it is not sure of any."""
     posterior = mixture.predict_proba(reduced)
     return np.where(posterior.max(1) >= SURE, posterior.argmax(1), -1)
-
-
-def class_rows(dataset: Dataset, c: int) -> Dataset:
-    """The rows of one class."""
-    return dataset.select(dataset.ids[dataset.y == c])

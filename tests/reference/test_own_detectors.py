@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from lotgate.detectors.disagreement import contradiction, fold_of
+from lotgate.detector import fold_of
+from lotgate.detectors.disagreement import contradiction
 from lotgate.detectors.trusted_distance import mean_distance
 from lotgate.detectors.unexplained_clusters import fisher, members, principal_axes, size_p_value
 

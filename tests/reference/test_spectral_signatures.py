@@ -11,8 +11,9 @@ import pytest
 from lotgate import probe as probe_module
 from lotgate.checks import example
 from lotgate.data import Dataset
+from lotgate.detector import fold_of
 from lotgate.detectors import spectral_signatures
-from lotgate.detectors.spectral_signatures import SpectralSignatures, class_directions, halves
+from lotgate.detectors.spectral_signatures import SpectralSignatures, class_directions
 from lotgate.probe import Probe
 
 Vector = npt.NDArray[np.float64]
@@ -35,7 +36,7 @@ def a_case(folder: Path) -> tuple[Probe, Dataset, Dataset, Dataset, npt.NDArray[
 def test_directions_are_those_of_the_singular_value_decomposition(tmp_path: Path) -> None:
     probe, suspect, *_ = a_case(tmp_path)
     centres, directions = class_directions(probe, suspect, 3)
-    features, half = probe.feature_matrix(suspect).astype(np.float64), halves(suspect.ids)
+    features, half = probe.feature_matrix(suspect).astype(np.float64), fold_of(suspect.ids, 2)
     assert 0.4 < half.mean() < 0.6
     for h in (0, 1):
         for c in range(3):
@@ -62,7 +63,7 @@ def test_scores_are_squared_distances_from_the_trusted_mean_in_trusted_deviation
     evidence = example(tmp_path / "again", "backdoor", seed=5, n=300).evidence
     scorer = SpectralSignatures().fit(evidence, np.random.default_rng(0))
     found = scorer.score(evidence.suspect.batch(np.arange(len(suspect))))
-    features, half = probe.feature_matrix(suspect).astype(np.float64), halves(suspect.ids)
+    features, half = probe.feature_matrix(suspect).astype(np.float64), fold_of(suspect.ids, 2)
     vetted = probe.feature_matrix(trusted).astype(np.float64)
     expected = np.zeros(len(suspect))
     for i in range(len(suspect)):

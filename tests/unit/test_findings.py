@@ -82,7 +82,8 @@ def test_verdicts_carry_reasons_scores_and_extra_columns() -> None:
     [(0, True, "accept"), (1, True, "accept_with_quarantine"), (0, False, "reject"), (2, False, "reject")],
 )
 def test_outcome(quarantined: int, passed: bool, expected: str) -> None:
-    verdicts = pd.DataFrame({"action": ["quarantine"] * quarantined + ["keep"] * (4 - quarantined)})
+    actions = ["quarantine"] * quarantined + ["keep"] * (4 - quarantined)
+    verdicts = pd.DataFrame({"action": actions, "score": 0.5})
     check = Check(name="share", passed=passed, observed=0.1, limit=0.2, detail="too many")
     decision, reasons = outcome(verdicts, (check,))
     assert decision == expected
@@ -106,3 +107,10 @@ def test_a_rejection_opens_with_a_sentence(name: str, headline: str) -> None:
     reasons = outcome(verdicts, (Check(name=name, passed=False, observed=0.9, limit=0.1),))[1]
     assert headline in reasons[0]
     assert name in reasons[1]
+
+
+@pytest.mark.parametrize(("scores", "words"), [([1.0, 1.0], "do not meet the contract"), ([1.0, 0.9], "are suspect")])
+def test_broken_files_are_not_called_suspect(scores: list[float], words: str) -> None:
+    verdicts = pd.DataFrame({"action": ["quarantine", "quarantine", "keep"], "score": [*scores, 0.0]})
+    check = Check(name="share", passed=True, observed=0.1, limit=0.8)
+    assert words in outcome(verdicts, (check,))[1][0]
