@@ -63,7 +63,7 @@ class ToldOnce(logging.Filter):
 
 def tell_errors_once() -> None:
     """Puts `ToldOnce` on every handler by which Prefect writes to the terminal. To be called after its import."""
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
+    for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs"):  # "": what we or Prefect gave the root
         for handler in logging.getLogger(name).handlers:
             if isinstance(handler, logging.StreamHandler) and not any(isinstance(f, ToldOnce) for f in handler.filters):
                 handler.addFilter(ToldOnce())

@@ -12,8 +12,9 @@ from lotgate.release import ACCEPTED
 from lotgate.run_folder import abandon_run, close_run, open_run
 from lotgate.settings import Settings, load_settings
 from lotgate.stages import detectors_for
+from tasks.registry import context_room
 from tasks.release import publish_lot, write_artifacts
-from tasks.screen import conclude, contract, decide, detect, gate, gather, ingest, report, shown_in_prefect
+from tasks.screen import conclude, contract, decide, detect, fetch, gate, gather, ingest, report, shown_in_prefect
 
 
 @flow(name="screen", flow_run_name="screen {dataset}")
@@ -26,6 +27,7 @@ def screen(
     target: str | None = None,
     task: str = "auto",
     seed: int | None = None,
+    context: list[str] | None = None,
 ) -> str:
     """Screens a lot; an accepted one becomes the next version of the dataset and is trained on.
 
@@ -35,16 +37,19 @@ def screen(
         run: folder for the results; `decision.json` in it says how it ended.
         settings_path: params.yaml.
         target, task, seed: see `lotgate run --help`.
+        context: earlier releases, as `dataset@v3`, to be judged with the lot; None for those of the settings.
 
     Returns:
         The decision.
     """
-    settings = load_settings(None if settings_path is None else Path(settings_path), seed=seed)
+    settings = load_settings(None if settings_path is None else Path(settings_path), seed=seed, context=context)
     folder, vetted = Path(run), None if trusted is None else Path(trusted)
     made = open_run(folder)
     try:
         with shown_in_prefect():
-            ingest(folder, Path(lot), vetted, target, task, settings)
+            with context_room(settings.context, settings.registry) as room:
+                earlier = fetch(settings.context, settings.registry, room) if settings.context else ()
+                ingest(folder, Path(lot), vetted, target, task, settings, earlier)
             if contract(folder, settings).passed:
                 gather(folder, settings)
                 for detector in detectors_for(folder, settings):

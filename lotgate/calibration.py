@@ -3,8 +3,9 @@
 The conformal p-value (1 + #{heldout ≥ s}) / (n + 1) is valid whatever the score, as long as a clean suspect row and a
 held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest TAIL_RATE of the scores (at least
 TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by
-probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape drawn towards a prior and kept heavier
-than exponential so that extrapolation errs towards larger p-values.
+probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape drawn towards a prior, kept heavier than
+exponential, and 1/k heavier still for k exceedances: that is what an exponential tail of unknown mean predicts for the
+next row. So extrapolation errs towards larger p-values, the more so the fewer the rows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ Scores = npt.NDArray[np.float64]
 
 TAIL_RATE = 0.15
 TAIL_ROWS = 12
-MIN_ROWS = 24  # fewer held-out rows are ranked only
+COMMON = 0.05
+PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
+MIN_ROWS = 40  # fewer held-out rows are ranked only: nothing is known of their tail
 SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
 PRIOR_SHAPE = 0.15
 PRIOR_ROWS = 40  # what the prior shape counts for: a dozen exceedances say little about a shape
@@ -60,15 +63,30 @@ class Calibration:
         return float(self.heldout[rank - 1]) if rank <= n else float("inf")
 
 
-def calibrate(heldout: Scores) -> Calibration:
+def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) -> Scores:
+    """(K,) ≥ 1: how much oftener than COMMON held-out rows of each class have p ≤ COMMON, drawn towards 1.
+
+    A p-value calibrated on all classes is right on average over them; in a rare class that every model mistakes, it is
+    small for most clean rows. Multiplied by this it is right in each class, as far as its held-out rows can tell.
+
+    Args:
+        p_values, y: (n,) of held-out rows.
+    """
+    small = np.bincount(y[p_values <= COMMON], minlength=classes)
+    expected = np.bincount(y, minlength=classes) * COMMON
+    return np.asarray(np.maximum(1.0, (small + PRIOR_SMALL) / (expected + PRIOR_SMALL)))
+
+
+def calibrate(heldout: Scores, min_rows: int = MIN_ROWS) -> Calibration:
     """Fits the tail to the scores of held-out clean rows.
 
     Args:
         heldout: (n,) finite scores, n ≥ 1.
+        min_rows: fewer are ranked only.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
     k = max(TAIL_ROWS, round(TAIL_RATE * len(ordered)))
-    start = float(ordered[-k - 1]) if len(ordered) >= MIN_ROWS else float("inf")
+    start = float(ordered[-k - 1]) if len(ordered) >= min_rows else float("inf")
     excess = ordered[ordered > start] - start  # (k,) ascending, fewer where scores are tied
     if len(excess) < TAIL_ROWS // 2:
         return Calibration(ordered, float("inf"), 1.0, SHAPE_RANGE[0])
@@ -77,4 +95,4 @@ def calibrate(heldout: Scores) -> Calibration:
     weighted = (excess * (k - np.arange(1, k + 1) + 0.35) / k).mean()  # E[X (1 - F(X))]
     fitted = 2 - mean / max(mean - 2 * weighted, 1e-12)
     shape = float(np.clip((k * fitted + PRIOR_ROWS * PRIOR_SHAPE) / (k + PRIOR_ROWS), *SHAPE_RANGE))
-    return Calibration(ordered, start, float(mean * (1 - shape)), shape)
+    return Calibration(ordered, start, float(mean * (1 - shape)), min(shape + 1 / k, SHAPE_RANGE[1]))

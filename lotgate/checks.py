@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lotgate.data import Dataset, Modality, Task
+from lotgate.crossfit import FOLDS, SALT, CrossFit, Ensemble
+from lotgate.data import Dataset, Modality, Pool, Task, fold_of
 from lotgate.detector import Detector, Evidence, scan
 from lotgate.errors import InputError
 from lotgate.probe import FeatureMap, Network, Probe
@@ -67,7 +68,9 @@ def example(
     trusted = _dataset(folder / "trusted", trusted_x, trusted_y, modality, task, names)
     probe, twin = (_transparent_probe(suspect, trusted, view) for view in ("lot", "trusted"))
     half = len(trusted) // 2
-    evidence = Evidence(suspect, trusted.select(trusted.ids[:half]), trusted.select(trusted.ids[half:]), probe, twin)
+    crossfit = _transparent_crossfit(suspect, trusted) if task == "classification" else None
+    reference, heldout = trusted.select(trusted.ids[:half]), trusted.select(trusted.ids[half:])
+    evidence = Evidence(suspect, reference, heldout, probe, twin, crossfit)
     return Example(evidence, planted)
 
 
@@ -130,16 +133,36 @@ def _transparent_probe(suspect: Dataset, trusted: Dataset, view: str) -> Probe:
     """A probe whose features are the flattened sample and whose logits are those of the nearest class mean."""
     seen = suspect if view == "lot" else trusted
     flat = {d.store: d.batch(np.arange(len(d))).x.reshape(len(d), -1) for d in (suspect, trusted)}
-    width, outputs = flat[seen.store].shape[1], max(1, len(seen.classes))
-    network = Network(nn.Flatten(), width, outputs).eval()
+    network = _linear(flat[seen.store], seen.y, len(seen.classes))
     with torch.no_grad():
-        weight, bias = _nearest_mean(flat[seen.store], seen.y, len(seen.classes))
-        network.head.weight.copy_(weight)
-        network.head.bias.copy_(bias)
         maps = {store: FeatureMap(x, network.head(torch.from_numpy(x)).numpy()) for store, x in flat.items()}
     y = seen.y
     centre, scale = (0.0, 1.0) if seen.task == "classification" else (float(y.mean()), float(y.std()) or 1.0)
     return Probe(network, maps, centre, scale)
+
+
+def _linear(x: Floats, y: npt.NDArray[Any], classes: int) -> Network:
+    network = Network(nn.Flatten(), x.shape[1], max(1, classes)).eval()
+    weight, bias = _nearest_mean(x, y, classes)
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(bias)
+    return network
+
+
+def _transparent_crossfit(suspect: Dataset, trusted: Dataset) -> CrossFit:
+    """Nearest class means as the models of every fold; the trusted rows' own also stand for the sifted ones."""
+
+    def ensemble(*datasets: Dataset) -> Ensemble:
+        networks = []
+        for fold in range(FOLDS):
+            parts = [d.select(d.ids[fold_of(d.ids, FOLDS, SALT) != fold]) for d in datasets]
+            x, y = Pool(tuple(parts)).take(np.arange(sum(map(len, parts))))
+            networks.append(Probe(_linear(x.reshape(len(x), -1), y, len(suspect.classes))))
+        asked = Ensemble(tuple(networks))
+        return Ensemble(asked.probes, {d.store: asked.logits(d.batch(np.arange(len(d)))) for d in (suspect, trusted)})
+
+    return CrossFit(ensemble(suspect, trusted), ensemble(trusted), ensemble(trusted))
 
 
 def _nearest_mean(x: Floats, y: npt.NDArray[Any], classes: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,14 +237,16 @@ def check_touches_nothing(detector: Detector, folder: Path, modality: Modality, 
 
 
 def check_findings_are_whole(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
-    """One finite finding per id; p-values in (0, 1] that never rise with the score; flagged means over threshold."""
+    """One finite finding per id; p-values in (0, 1] that in no class rise with the score; flagged: over threshold."""
     evidence = example(folder, "outliers", modality=modality, task=task).evidence
     findings = _scan(detector, evidence)
     assert list(findings["sample_id"]) == list(evidence.suspect.ids), "ids are missing, doubled or out of order"
     assert np.isfinite(findings["score"]).all(), "a score is not finite"
-    p = findings.sort_values("score")["p_value"].to_numpy()
-    assert ((p > 0) & (p <= 1)).all(), "a p-value lies outside (0, 1]"
-    assert (np.diff(p) <= 1e-12).all(), "a p-value rises with the score"
+    assert findings["p_value"].between(0, 1, inclusive="right").all(), "a p-value lies outside (0, 1]"
+    classes = evidence.suspect.y if task == "classification" else np.zeros(len(findings), np.int64)
+    for c in np.unique(classes):
+        p = findings[classes == c].sort_values("score")["p_value"].to_numpy()
+        assert (np.diff(p) <= 1e-12).all(), "a p-value rises with the score"
     scorer = detector.fit(evidence, np.random.default_rng(0))
     assert np.array_equal(findings["flagged"], findings["score"] > scorer.threshold), "flagged is not score > threshold"
 

@@ -14,9 +14,14 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lotgate import __version__
 from lotgate.errors import InputError, LotgateError, OutputError
+
+if TYPE_CHECKING:  # heavy
+    from lotgate.context import Context
+    from lotgate.settings import Settings
 
 Subparsers = argparse._SubParsersAction  # the type argparse itself hands out
 Extra = Callable[["Subparsers[argparse.ArgumentParser]"], None]
@@ -109,10 +114,15 @@ def _quiet_parser(quiet: argparse.ArgumentParser) -> type[argparse.ArgumentParse
 
 def _scan(args: argparse.Namespace) -> int:
     from lotgate.settings import load_settings
+
+    return screen_lot(args, load_settings(args.settings, seed=args.seed))
+
+
+def screen_lot(args: argparse.Namespace, settings: Settings, context: Sequence[Context] = ()) -> int:
+    """`scan` with its settings read and its context fetched."""
     from lotgate.stages import screen
 
-    settings = load_settings(args.settings, seed=args.seed)
-    screen(args.out, args.lot, args.trusted, settings, args.target, args.task)
+    screen(args.out, args.lot, args.trusted, settings, args.target, args.task, context)
     return decision_exit(tell_decision(args.out))
 
 

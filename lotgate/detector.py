@@ -6,7 +6,6 @@ batch, now or later. There is no field for ground truth anywhere.
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
@@ -15,12 +14,14 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from lotgate.calibration import class_inflation
+from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import findings_frame
 from lotgate.probe import Probe
 
-Need = Literal["trusted", "probe", "twin"]
+Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
 SCAN_BATCH = 512
 
@@ -32,9 +33,11 @@ class Evidence:
     Attributes:
         suspect: the samples on trial, readable and with known labels.
         trusted: vetted reference rows, which models may be trained on; None without a trusted set.
-        heldout: vetted rows that no model was trained on: they calibrate. None without a trusted set.
+        heldout: vetted rows that neither probe nor twin was trained on: they calibrate. None without a trusted set.
         probe: the model trained on the suspect lot, with its feature maps over all three datasets.
         twin: the same model trained on `trusted` only; None without a trusted set.
+        crossfit: models of lot and trusted rows that answer for rows they never saw; classification with a trusted
+            set only, else None.
     """
 
     suspect: Dataset
@@ -42,6 +45,7 @@ class Evidence:
     heldout: Dataset | None = None
     probe: Probe | None = None
     twin: Probe | None = None
+    crossfit: CrossFit | None = None
 
 
 class Scorer(Protocol):
@@ -100,17 +104,18 @@ def scan(detector: Detector, evidence: Evidence, rng: np.random.Generator) -> pd
         Findings with columns sample_id, detector, score, p_value, flagged (see `findings_frame`).
     """
     detector.require(evidence)
-    scorer = detector.fit(evidence, rng)
-    return score_dataset(detector.name, scorer, evidence.suspect)
+    return judge(detector.name, detector.fit(evidence, rng), evidence)
 
 
-def fold_of(ids: npt.NDArray[np.object_], folds: int, salt: str = "") -> npt.NDArray[np.int64]:
-    """(B,) fold of each id, by a checksum: the same whatever the order or the batch.
-
-    Args:
-        salt: detectors with different salts cut differently.
-    """
-    return np.array([zlib.crc32(f"{salt}{i}".encode()) % folds for i in ids], dtype=np.int64)
+def judge(name: str, scorer: Scorer, evidence: Evidence) -> pd.DataFrame:
+    """Findings of a fitted scorer over the suspect samples, with p-values that are right in each class."""
+    findings = score_dataset(name, scorer, evidence.suspect)
+    heldout, suspect = evidence.heldout, evidence.suspect
+    if heldout is None or not len(heldout) or suspect.task != "classification":
+        return findings
+    vetted = score_dataset(name, scorer, heldout)["p_value"].to_numpy(np.float64)
+    inflation = class_inflation(vetted, heldout.y, len(suspect.classes))
+    return findings.assign(p_value=np.minimum(1.0, findings["p_value"] * inflation[suspect.y]))
 
 
 def score_dataset(name: str, scorer: Scorer, dataset: Dataset) -> pd.DataFrame:

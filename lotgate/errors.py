@@ -4,6 +4,7 @@ LotgateError                 exit 1: a defect of Lotgate or of the machine under
 ├── InputError               exit 2: something the caller gave cannot be used
 │   ├── LotError             the lot on trial
 │   ├── TrustedError         the trusted set
+│   ├── ContextError         an earlier release given as context
 │   ├── SettingsError        params.yaml or a command-line option
 │   ├── ModelError           a model brought by the user
 │   ├── OutputError          the folder to write to
@@ -61,6 +62,10 @@ class LotError(InputError):
 
 class TrustedError(InputError):
     """The trusted set is missing, empty or does not fit the lot."""
+
+
+class ContextError(InputError):
+    """An earlier release given as context does not fit the lot, or is not what was released."""
 
 
 class SettingsError(InputError):

@@ -20,9 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field
 Action = Literal["keep", "quarantine"]
 Outcome = Literal["accept", "accept_with_quarantine", "reject"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 FINDINGS_COLUMNS = ("sample_id", "detector", "score", "p_value", "flagged")
 CERTAIN = 1.0  # the score of what the contract excluded; suspicion by detectors stays below
+SUSPECTED = 1 / 3
+ALOUD = 0.01  # a p-value that is worth a word beside that of the voter that found the sample
 VERDICTS_COLUMNS = ("sample_id", "label", "action", "score", "reasons")
 
 
@@ -32,12 +36,15 @@ class Policy(BaseModel):
     Attributes:
         voters: detectors whose findings quarantine. Others report only. A voter that does not apply to the lot's
             modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
-        false_quarantine_rate: largest expected share of a clean lot that may be quarantined by the voters.
         weights: how the permitted error is shared among the voters; 1 for those not named. Detectors of groups speak
             with tiny p-values or not at all and can do with little of it; detectors of single samples cannot.
-        false_discovery_rate: largest expected share of clean samples among those that open a search: below it, a lot is
-            left alone.
-        searched_discovery_rate: the same among all that is quarantined once a search is open.
+        false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
+            most this times its share of the weights. Where no voter has such a group, the lot is left alone.
+        follow_up_rate: the same, not shared, for a further voter on what is left of a lot that is surely poisoned.
+        false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
+            suspects stop being worth it.
+        false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
+            says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
         max_quarantined_rate_per_class: the same within any one class.
         allow_untrusted: screen a lot without a trusted set; the decision then says so.
@@ -46,22 +53,23 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     voters: tuple[str, ...] = (
-        "activation_clustering",
-        "spectral_signatures",
         "unexplained_clusters",
-        "de_pois",
         "disagreement",
         "trusted_distance",
+        "excess_confidence",
     )
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,
         "unexplained_clusters": 0.2,
+        "de_pois": 0.2,
         "trusted_distance": 0.3,
+        "excess_confidence": 0.5,
     }
-    false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.01
-    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
-    searched_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    follow_up_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    false_alarm_cost: Annotated[float, Field(ge=0.0, le=1000)] = 3.0
+    false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.03
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
     allow_untrusted: bool = False
@@ -106,6 +114,24 @@ class GateResult(BaseModel):
         return bool(self.checks) and all(check.passed for check in self.checks if check.critical)
 
 
+class ContextSummary(BaseModel):
+    """What became of one earlier release that was judged together with the lot.
+
+    Attributes:
+        name: `dataset@v3`. fingerprint: see Dataset.fingerprint; of the release as fetched.
+        n_samples: rows of the release; n_repeated: those that the lot, or a release named before it, has too.
+        n_suspect: rows that would now be quarantined; None where the lot was stopped before any model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+    n_samples: int
+    n_repeated: int
+    n_suspect: int | None
+
+
 class Decision(BaseModel):
     """`decision.json`: the lot's decision and everything it rests on.
 
@@ -116,6 +142,7 @@ class Decision(BaseModel):
         trusted: whether the lot was judged against a trusted set.
         task, modality, n_samples, n_quarantined: of the lot.
         voters: detectors that voted; skipped: voters that do not apply, with the reason.
+        context: the earlier releases that were judged with it.
         checks: contract and gate checks, observed against limit.
         seconds: per step. versions: of lotgate and its stack. seed: of the scan.
     """
@@ -136,6 +163,7 @@ class Decision(BaseModel):
     voters: tuple[str, ...]
     skipped: dict[str, str] = {}
     thresholds: dict[str, float | None] = {}
+    context: tuple[ContextSummary, ...] = ()
     checks: tuple[Check, ...]
     seconds: dict[str, float]
     versions: dict[str, str]
@@ -175,22 +203,71 @@ def combined_p_values(findings: pd.DataFrame, policy: Policy) -> pd.Series[float
     return paid.groupby("sample_id")["paid"].min().clip(upper=1.0)
 
 
-def quarantine_limit(p_values: npt.NDArray[np.float64], policy: Policy) -> float:
-    """Samples with p ≤ this limit are quarantined.
+def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) -> pd.DataFrame:
+    """The findings that quarantine their samples: those of voters that may speak, within their limits.
 
-    A search is open if some p-value t has t·N / #{p ≤ t} ≤ false_discovery_rate (Benjamini & Hochberg 1995; valid for
-    conformal p-values: Bates et al. 2023); then the limit is the largest t with that ratio ≤ searched_discovery_rate.
-    Neither ever looks above false_quarantine_rate. On a clean lot the first condition mostly fails, so nothing is
-    quarantined; a lot that is surely poisoned is searched harder, and the last still bounds what clean rows lose.
-    0 where nothing qualifies.
+    A voter may speak if, for some p-value t, the estimated share of clean samples among those up to t, t·n / #{p ≤ t},
+    is within its rate (Benjamini & Hochberg 1995; valid for conformal p-values: Bates et al. 2023). Its limit is then
+    the t that gains most, #{p ≤ t} − (1 + false_alarm_cost)·t·n, which is where a sample's local false discovery rate
+    reaches 1 / (1 + false_alarm_cost) (Efron 2004). The first voter to speak must keep its share of
+    false_discovery_rate: on a clean lot hardly any does. Then all are asked about the samples that are left, at
+    follow_up_rate, the one that gains most first, so that none pays with clean samples for what was found already:
+    about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison
+    is likelier.
+
+    Args:
+        findings: of all samples by all voters. labels: class names by sample_id; not strings (targets): no classes.
     """
+    votes = findings[findings["detector"].isin(policy.voters)]
+    table = votes.pivot(index="sample_id", columns="detector", values="p_value")
+    p_values = {str(name): table[name].to_numpy(np.float64) for name in table}
+    found = _found(p_values, labels.reindex(table.index).to_numpy(dtype=object), policy)
+    mine, rows = np.zeros(len(votes), bool), table.index.get_indexer(pd.Index(votes["sample_id"]))
+    for name in p_values:
+        of_voter = (votes["detector"] == name).to_numpy()
+        mine[of_voter] = found[name][rows[of_voter]]
+    return votes[mine]
+
+
+def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
+    """Per voter, which samples it quarantines; see `quarantined`."""
+    weights = {name: policy.weights.get(name, 1.0) for name in p_values}
+    rates = {name: policy.false_discovery_rate * weights[name] / sum(weights.values()) for name in p_values}
+    everything = np.ones(len(labels), bool)
+    left, scopes = everything.copy(), [everything]
+    found = {name: np.zeros(len(labels), bool) for name in p_values}
+    while left.any() and p_values:
+        asked = {
+            (name, number): _best_limit(p[scope & left], rates[name], policy)
+            for name, p in p_values.items()
+            for number, scope in enumerate(scopes)
+        }
+        (speaker, number), (gain, limit) = max(asked.items(), key=lambda answer: answer[1][0])
+        if gain <= 0:
+            break
+        now = scopes[number] & left & (p_values[speaker] <= limit)
+        found[speaker] |= now
+        left &= ~now
+        rates = dict.fromkeys(p_values, policy.follow_up_rate)
+        scopes = [everything, *_suspected_classes(labels, ~left)]
+    return found
+
+
+def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mask]:
+    """Where each class lies that holds at least SUSPECTED of what was found; none for targets."""
+    names, counts = np.unique([label for label in labels[found] if isinstance(label, str)], return_counts=True)
+    return [labels == name for name, n in zip(names, counts, strict=True) if n >= SUSPECTED * found.sum()]
+
+
+def _best_limit(p_values: Floats, rate: float, policy: Policy) -> tuple[float, float]:
+    """The largest gain and the limit that yields it; no gain where the voter may not speak."""
     ordered = np.sort(p_values)
     ordered = ordered[ordered <= policy.false_quarantine_rate]
-    estimated = ordered * len(p_values) / np.arange(1, len(ordered) + 1)  # of clean samples among those up to here
-    if not (estimated <= policy.false_discovery_rate).any():
-        return 0.0
-    found = max(policy.false_discovery_rate, policy.searched_discovery_rate)
-    return float(ordered[estimated <= found][-1])
+    count, clean = np.arange(1, len(ordered) + 1), ordered * len(p_values)  # up to here; clean ones among them
+    if not (clean <= rate * count).any():
+        return 0.0, 0.0
+    gain = count - (1 + policy.false_alarm_cost) * clean
+    return float(gain.max()), float(ordered[gain.argmax()])
 
 
 def suspicion(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -219,12 +296,11 @@ def decide(
         Verdicts: sample_id, label, action, score, reasons, then source and the lot's extra columns.
     """
     p = combined_p_values(findings, policy)
-    p_values = np.asarray(p, np.float64)
-    limit = quarantine_limit(p_values, policy)
     excluded = dict(zip(exclusions["sample_id"], exclusions["reason"], strict=True))
-    spoken = _reasons(findings, policy, p[p <= limit].index, words)
     ids = manifest["sample_id"]
-    scores = dict(zip(p.index, suspicion(p_values), strict=True))
+    found = quarantined(findings, manifest.set_index("sample_id")["label"], policy)
+    spoken = _reasons(findings, found, policy, words)
+    scores = dict(zip(p.index, suspicion(np.asarray(p, np.float64)), strict=True))
     reasons = [excluded.get(i) or spoken.get(i, "") for i in ids]
     carried = [c for c in manifest.columns if c not in {"sample_id", "label", "uri", "sha256", "row", "defect"}]
     verdicts = pd.DataFrame(
@@ -239,11 +315,10 @@ def decide(
     return pd.concat([verdicts, manifest[carried]], axis=1)
 
 
-def _reasons(findings: pd.DataFrame, policy: Policy, ids: pd.Index[Any], words: Mapping[str, str]) -> dict[str, str]:
-    """Per quarantined sample, the clauses of the voters whose evidence is strong, the strongest first."""
-    votes = findings[findings["detector"].isin(policy.voters) & findings["sample_id"].isin(ids)]
-    strongest = votes.groupby("sample_id")["p_value"].transform("min")
-    loud = votes[(votes["p_value"] <= policy.false_quarantine_rate) | (votes["p_value"] == strongest)]
+def _reasons(findings: pd.DataFrame, found: pd.DataFrame, policy: Policy, words: Mapping[str, str]) -> dict[str, str]:
+    """Per quarantined sample, the clauses of the voters that found it or agree aloud, the strongest first."""
+    votes = findings[findings["detector"].isin(policy.voters) & findings["sample_id"].isin(found["sample_id"])]
+    loud = votes[(votes["p_value"] <= ALOUD) | votes.index.isin(found.index)]
     clauses: dict[str, list[str]] = {}
     for sample, detector, p in loud.sort_values(["p_value", "detector"])[
         ["sample_id", "detector", "p_value"]

@@ -11,7 +11,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zipfile import BadZipFile
@@ -27,6 +27,7 @@ from lotgate.data import Batch, Dataset, FloatArray, Pool
 from lotgate.errors import ModelError
 
 PASS_BATCH = 512
+MOST_STEPS = 100  # per epoch: batches grow with lots of more rows than this many batches hold
 LONGEST = 4  # times `epochs`, however small the lot: more only teaches its rows by heart
 UNLOADABLE = (
     OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError, KeyError, AssertionError, BadZipFile,
@@ -43,7 +44,8 @@ class ProbeSettings(BaseModel):
             sample shape and the number of outputs and returning a `torch.nn.Module`.
         width: features of the penultimate layer (D).
         epochs: passes over the training rows; small lots get more, up to `min_steps` optimiser steps.
-        batch_size, learning_rate, weight_decay: of AdamW under a one-cycle schedule.
+        batch_size, learning_rate, weight_decay: of AdamW under a one-cycle schedule; the batches of large lots are
+            larger, so that an epoch has at most a hundred.
         device: "auto" takes a GPU where there is one.
     """
 
@@ -286,13 +288,14 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
         network = build_network(settings, rows.shape, n_outputs(rows)).to(device).train()
         trainable = [p for p in network.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trainable, settings.learning_rate, weight_decay=settings.weight_decay)
-        steps = max(1, len(rows) // settings.batch_size)
+        batch_size = max(settings.batch_size, len(rows) // MOST_STEPS)
+        steps = max(1, len(rows) // batch_size)
         epochs = max(settings.epochs, -(-settings.min_steps // steps)) if settings.min_steps else settings.epochs
         epochs = min(epochs, LONGEST * settings.epochs)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.learning_rate, total_steps=epochs * steps)
         for epoch in range(epochs):
             total = 0.0
-            for index in epoch_batches(len(rows), settings.batch_size, generator):
+            for index in epoch_batches(len(rows), batch_size, generator):
                 x, y = rows.take(index)
                 loss = task_loss(network(torch.from_numpy(x).to(device))[1], y, centre, scale)
                 optimiser.zero_grad(set_to_none=True)
@@ -370,9 +373,14 @@ def load_probe(
     Args:
         stores: where the mapped stores are now, by the names given to `map_features`.
     """
+    maps = {store: _open_map(folder, name) for name, store in stores.items()}
+    return replace(load_network(folder, settings, shape, outputs), maps=maps)
+
+
+def load_network(folder: Path, settings: ProbeSettings, shape: tuple[int, ...], outputs: int) -> Probe:
+    """The probe that `save_probe` wrote under `folder`, without maps."""
     record = json.loads((folder / "probe.json").read_text())
     device = pick_device(settings.device)
     network = build_network(settings, shape, outputs)
     network.load_state_dict(load_file(folder / "weights.safetensors"))
-    maps = {store: _open_map(folder, name) for name, store in stores.items()}
-    return Probe(network.to(device).eval(), maps, record["centre"], record["scale"], device)
+    return Probe(network.to(device).eval(), {}, record["centre"], record["scale"], device)

@@ -225,6 +225,11 @@ def release_tag(dataset: str, version: int) -> str:
     return f"{dataset}/v{version}"
 
 
+def release_name(dataset: str, version: int) -> str:
+    """`<dataset>@v<version>`: how a release is named to and by a user."""
+    return f"{dataset}@v{version}"
+
+
 def check_dataset_name(name: str) -> str:
     """The name, if it can be a folder and a Git tag.
 

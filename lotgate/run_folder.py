@@ -11,9 +11,10 @@ from pathlib import Path
 
 from lotgate.errors import OutputError
 
+CONTEXT_VERDICTS = "context_verdicts.parquet"  # only where earlier releases were judged with the lot
 OUTPUTS = (
-    "manifest.parquet", "exclusions.parquet", "findings.parquet", "verdicts.parquet", "contract.json", "gate.json",
-    "decision.json", "report.html",
+    "manifest.parquet", "exclusions.parquet", "findings.parquet", "verdicts.parquet", CONTEXT_VERDICTS, "contract.json",
+    "gate.json", "decision.json", "report.html",
 )  # fmt: skip
 FOLDERS = ("work", "data_docs")
 DECISION, EARLIER = "decision.json", ".earlier"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lotgate.contract import ContractSettings
 from lotgate.detector import Detector
@@ -15,7 +15,7 @@ from lotgate.errors import SettingsError
 from lotgate.findings import Policy
 from lotgate.ingest import IngestSettings
 from lotgate.probe import ProbeSettings
-from lotgate.release import RegistrySettings, TrainSettings
+from lotgate.release import RegistrySettings, TrainSettings, release_name, split_release_name
 
 BY_NAME: dict[str, type[Detector]] = {detector.name: detector for detector in DETECTORS}
 
@@ -27,6 +27,7 @@ class Settings(BaseModel):
         seed: of everything random: the split of the trusted set, weights, batch order.
         heldout_rate: share of the trusted set that no model is trained on; it calibrates the detectors.
         detectors: parameters by detector name; detectors left out run with their defaults.
+        context: earlier releases, as DATASET@VERSION, that are fetched from the registry and judged with the lot.
         ingest, contract, probe, policy, registry, train: see the classes.
     """
 
@@ -38,9 +39,19 @@ class Settings(BaseModel):
     contract: ContractSettings = ContractSettings()
     probe: ProbeSettings = ProbeSettings()
     detectors: dict[str, dict[str, Any]] = {}
+    context: tuple[str, ...] = ()
     policy: Policy = Policy()
     registry: RegistrySettings = RegistrySettings()
     train: TrainSettings = TrainSettings()
+
+    @field_validator("context")
+    @classmethod
+    def _releases(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Each named once, as `dataset@v3`."""
+        try:
+            return tuple(dict.fromkeys(release_name(*split_release_name(name)) for name in names))
+        except SettingsError as error:
+            raise ValueError(f"{error.what}; {error.action}") from error
 
     @model_validator(mode="after")
     def _detectors_exist(self) -> Settings:

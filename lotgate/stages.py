@@ -11,8 +11,9 @@ import logging
 import platform
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,10 +21,12 @@ import numpy as np
 import pandas as pd
 
 from lotgate import __version__
+from lotgate.context import Context, context_check, context_words, load_union, part_verdicts, read_context, summarise
 from lotgate.contract import contract as make_contract
+from lotgate.crossfit import CrossFit, load_crossfit, map_answers, train_crossfit
 from lotgate.data import Dataset
-from lotgate.detector import Evidence, score_dataset
-from lotgate.errors import InputError, LotError, TrustedError
+from lotgate.detector import Evidence, judge
+from lotgate.errors import ContextError, InputError, LotError, TrustedError
 from lotgate.files import write_table, write_text
 from lotgate.findings import Check, Decision, GateResult, findings_frame, outcome
 from lotgate.findings import decide as make_verdicts
@@ -31,18 +34,28 @@ from lotgate.gate import gate_contract, gate_verdicts
 from lotgate.ingest import ingest as read_lot
 from lotgate.probe import Probe, Say, load_probe, map_features, n_outputs, train_probe
 from lotgate.report import report as write_report
-from lotgate.run_folder import CHECKPOINTS, abandon_run, close_run, open_run
+from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
 
 log = logging.getLogger("lotgate")
 
+CONTEXT_FINDINGS = Path("work/context_findings.parquet")
 STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expectations", "prefect", "dvc")
 
 
-def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task: str, settings: Settings) -> Path:
-    """Reads the trusted set, then the lot in its terms → manifest.parquet.
+def ingest(
+    run: Path,
+    lot: Path,
+    trusted: Path | None,
+    target: str | None,
+    task: str,
+    settings: Settings,
+    context: Sequence[Context] = (),
+) -> Path:
+    """Reads the trusted set, then the lot in its terms, then earlier releases to be judged with it → manifest.parquet.
 
     Raises:
+        ContextError: an earlier release does not fit the lot, or one that the settings name was not fetched.
         TrustedError: there is no trusted set and the policy does not allow that.
         LotError: the lot cannot be read.
     """
@@ -52,6 +65,13 @@ def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task:
             where="--trusted",
             action="collect some vetted samples of every class (20% of a lot is plenty, 5% helps) and give their path; "
             "or set policy.allow_untrusted: true, and the decision will say that it was made without one",
+        )
+    absent = set(settings.context) - {each.name for each in context}
+    if absent:
+        raise ContextError(
+            f"nobody fetched the context {', '.join(sorted(absent))}",
+            where="settings, context",
+            action="use `lotgate scan` or `lotgate run`, which know the registry; the library takes folders",
         )
     with timed(run, "ingest"):
         vetted = None
@@ -66,6 +86,7 @@ def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task:
         )  # fmt: skip
         record = {"lot_path": str(lot), "trusted_path": None if trusted is None else str(trusted)}
         write_text(run / "work/inputs.json", json.dumps(record))
+        read_context(suspect, vetted or suspect, context, run / "work", settings.ingest)
         return write_table(run / "manifest.parquet", suspect.manifest)
 
 
@@ -99,6 +120,8 @@ def gather(run: Path, settings: Settings) -> Path:
         if evidence.trusted is not None:
             twin = train_probe(evidence.trusted, settings.probe, generator(settings, "twin"), _say("twin"))
             map_features(twin, shared, run / "work/twin")
+            if suspect.task == "classification":
+                _crossfit(run, evidence, shared, settings)
         return run / "work/probe"
 
 
@@ -126,7 +149,7 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
             evidence = load_evidence(run, settings)
             made.require(evidence)
             scorer = made.fit(evidence, generator(settings, detector))
-            findings = score_dataset(detector, scorer, evidence.suspect)
+            findings = judge(detector, scorer, evidence)
         except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
             log.error("%s failed: %s", detector, error)
             return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
@@ -135,15 +158,27 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
 
 
 def decide(run: Path, settings: Settings) -> Path:
-    """Findings → one verdict per sample → findings.parquet, verdicts.parquet."""
+    """Findings → one verdict per sample → findings.parquet, verdicts.parquet, context_verdicts.parquet.
+
+    With context the rule is applied to the union; then the verdicts, and the findings, are parted.
+    """
     with timed(run, "decide"):
-        files = sorted((run / "work/findings").glob("*.parquet"))
-        empty = findings_frame(nothing := np.array([]), "", nothing, nothing, nothing)
-        findings = pd.concat([pd.read_parquet(f) for f in files], ignore_index=True) if files else empty
-        write_table(run / "findings.parquet", findings)
+        findings = _findings(run)
         words = {name: detector.reason for name, detector in BY_NAME.items()}
         manifest, exclusions = (pd.read_parquet(run / f"{name}.parquet") for name in ("manifest", "exclusions"))
-        verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
+        for left in (CONTEXT_VERDICTS, CONTEXT_FINDINGS):
+            (run / left).unlink(missing_ok=True)
+        union = load_union(run)
+        if union is None or findings.empty:  # alone, or stopped before any model: nothing is known of the context
+            verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
+        else:
+            judged = make_verdicts(findings, union.manifest, exclusions, settings.policy, words)
+            verdicts, earlier = part_verdicts(judged, manifest)
+            write_table(run / CONTEXT_VERDICTS, earlier)
+            mine = findings["sample_id"].isin(set(manifest["sample_id"]))
+            write_table(run / CONTEXT_FINDINGS, findings[~mine].reset_index(drop=True))
+            findings = findings[mine].reset_index(drop=True)
+        write_table(run / "findings.parquet", findings)
         return write_table(run / "verdicts.parquet", verdicts)
 
 
@@ -153,7 +188,7 @@ def gate(run: Path, settings: Settings) -> GateResult:
         suspect = Dataset.load(run / "work/lot")
         voters = [name for name in settings.policy.voters if not _skipped(settings, name, suspect)]
         result = gate_verdicts(
-            pd.read_parquet(run / "findings.parquet"), pd.read_parquet(run / "verdicts.parquet"),
+            _judged_findings(run), pd.read_parquet(run / "verdicts.parquet"),
             list(suspect.ids), list(split(run, settings).suspect.ids), voters, settings.policy, run / "data_docs",
         )  # fmt: skip
         crashed = sorted((run / "work/findings").glob("*.error"))
@@ -177,6 +212,11 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     results = [GateResult.model_validate_json((run / name).read_text()) for name in _gates(run)]
     checks = tuple(check for result in results for check in result.checks)
     decision, reasons = outcome(verdicts, checks)
+    judged = run / CONTEXT_VERDICTS
+    context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
+    if context:
+        checks = (*checks, context_check(context))
+        reasons = (f"{reasons[0]} {context_words(context)}".rstrip(), *reasons[1:])
     if trusted is None:
         reasons = (*reasons, "This decision was made without a trusted set, as the policy allows: it is a weak one.")
     skipped = {name: why for name in settings.policy.voters if (why := _skipped(settings, name, suspect))}
@@ -186,8 +226,8 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
         task=suspect.task, modality=suspect.modality, n_samples=len(suspect),
         n_quarantined=int((verdicts["action"] == "quarantine").sum()),
         voters=tuple(name for name in settings.policy.voters if name not in skipped), skipped=skipped,
-        thresholds=_thresholds(run), checks=checks, seconds=_seconds(run), versions=versions(), seed=settings.seed,
-        settings=settings.model_dump(mode="json"),
+        thresholds=_thresholds(run), context=context, checks=checks, seconds=_seconds(run), versions=versions(),
+        seed=settings.seed, settings=settings.model_dump(mode="json"),
     )  # fmt: skip
     write_text(run / "decision.json", concluded.model_dump_json(indent=1))
     return concluded
@@ -199,16 +239,22 @@ def report(run: Path) -> Path:
 
 
 def screen(
-    run: Path, lot: Path, trusted: Path | None, settings: Settings, target: str | None = None, task: str = "auto"
+    run: Path,
+    lot: Path,
+    trusted: Path | None,
+    settings: Settings,
+    target: str | None = None,
+    task: str = "auto",
+    context: Sequence[Context] = (),
 ) -> Decision:
-    """Every step in order, in this process, without Prefect.
+    """Every step in order, in this process, without Prefect; `context` are earlier releases, fetched and checked.
 
     A run that fails on its input leaves the folder as it was; an interrupted one leaves `work/` without a decision,
     from which running again resumes.
     """
     made = open_run(run)
     try:
-        ingest(run, lot, trusted, target, task, settings)
+        ingest(run, lot, trusted, target, task, settings, context)
         if contract(run, settings).passed:
             gather(run, settings)
             for detector in detectors_for(run, settings):
@@ -238,10 +284,10 @@ def load_trusted(run: Path) -> Dataset:
 
 
 def split(run: Path, settings: Settings) -> Evidence:
-    """Evidence without probes: what the contract left of the lot, and the trusted set in two parts."""
+    """Evidence without probes: what the contract left of the lot, its context, and the trusted set in two parts."""
     lot, vetted = load_datasets(run)
     excluded = set(pd.read_parquet(run / "exclusions.parquet")["sample_id"])
-    suspect = lot.usable()
+    suspect = (load_union(run) or lot).usable()
     suspect = suspect.select([i for i in suspect.ids if i not in excluded])
     if vetted is None:
         return Evidence(suspect)
@@ -266,7 +312,8 @@ def load_evidence(run: Path, settings: Settings) -> Evidence:
     evidence = split(run, settings)
     probe = _load_probe(run / "work/probe", settings, evidence)
     twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
-    return Evidence(evidence.suspect, evidence.trusted, evidence.heldout, probe, twin)
+    crossfit = _load_crossfit(run / "work/crossfit", settings, evidence)
+    return replace(evidence, probe=probe, twin=twin, crossfit=crossfit)
 
 
 def generator(settings: Settings, step: str) -> np.random.Generator:
@@ -296,10 +343,30 @@ def versions() -> dict[str, str]:
     return found
 
 
+def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], settings: Settings) -> None:
+    """Trains the cross-fitted models and maps their answers → work/crossfit."""
+    vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
+    trained = train_crossfit(
+        evidence.suspect, vetted, settings.probe, generator(settings, "crossfit"), _say("crossfit")
+    )
+    map_answers(trained, shared, run / "work/crossfit")
+
+
 def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:
-    like, trusted = evidence.suspect, evidence.trusted
-    stores = {"lot": like.store} if trusted is None else {"lot": like.store, "trusted": trusted.store}
-    return load_probe(folder, settings.probe, like.shape, n_outputs(like), stores)
+    like = evidence.suspect
+    return load_probe(folder, settings.probe, like.shape, n_outputs(like), _stores(evidence))
+
+
+def _load_crossfit(folder: Path, settings: Settings, evidence: Evidence) -> CrossFit | None:
+    if evidence.trusted is None or evidence.suspect.task != "classification":
+        return None
+    return load_crossfit(folder, settings.probe, evidence.suspect, _stores(evidence))
+
+
+def _stores(evidence: Evidence) -> dict[str, Path]:
+    """Where the decoded samples lie, by the names that maps are saved under."""
+    stores = {"lot": evidence.suspect.store}
+    return stores if evidence.trusted is None else {**stores, "trusted": evidence.trusted.store}
 
 
 def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:
@@ -311,6 +378,19 @@ def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:
 
 def _say(step: str) -> Say:
     return lambda words: log.info("%s: %s", step, words)
+
+
+def _findings(run: Path) -> pd.DataFrame:
+    """What every detector left, context included."""
+    files = sorted((run / "work/findings").glob("*.parquet"))
+    empty = findings_frame(nothing := np.array([]), "", nothing, nothing, nothing)
+    return pd.concat([pd.read_parquet(f) for f in files], ignore_index=True) if files else empty
+
+
+def _judged_findings(run: Path) -> pd.DataFrame:
+    """What was decided on: of the lot, and of its context where it has one."""
+    paths = [path for path in (run / "findings.parquet", run / CONTEXT_FINDINGS) if path.exists()]
+    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
 
 
 def _gates(run: Path) -> list[str]:

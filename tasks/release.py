@@ -54,6 +54,7 @@ def _summary(decision: Decision) -> dict[str, object]:
         "task": f"{decision.modality}, {decision.task}",
         "trusted set": "yes" if decision.trusted else "no",
         "voters": ", ".join(decision.voters),
+        "judged with": ", ".join(f"{each.name} ({each.n_suspect} suspect)" for each in decision.context) or "nothing",
         "lot fingerprint": decision.lot_fingerprint,
         "seed": decision.seed,
     }

@@ -10,14 +10,32 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from lotgate import stages
+from lotgate.context import Context
 from lotgate.errors import LotgateError
 from lotgate.findings import Decision, GateResult
+from lotgate.release import RegistrySettings
 from lotgate.settings import Settings
 
 
+@task(name="fetch")
+def fetch(names: tuple[str, ...], registry: RegistrySettings, room: Path) -> tuple[Context, ...]:
+    """Earlier releases, each compared with its record."""
+    from tasks.registry import fetch_context
+
+    return fetch_context(names, registry, room)
+
+
 @task(name="ingest")
-def ingest(run: Path, lot: Path, trusted: Path | None, target: str | None, task: str, settings: Settings) -> Path:
-    return stages.ingest(run, lot, trusted, target, task, settings)
+def ingest(
+    run: Path,
+    lot: Path,
+    trusted: Path | None,
+    target: str | None,
+    task: str,
+    settings: Settings,
+    context: tuple[Context, ...] = (),
+) -> Path:
+    return stages.ingest(run, lot, trusted, target, task, settings, context)
 
 
 @task(name="contract")

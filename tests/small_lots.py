@@ -18,7 +18,7 @@ QUICK: dict[str, Any] = {
     "probe": {"epochs": 6, "min_steps": 0, "batch_size": 16, "width": 16},
     "detectors": {
         "de_pois": {"augment_steps": 30, "mimic_steps": 40, "window": 20, "batch_size": 16, "image_size": 8},
-        "disagreement": {"drops": [], "table_folds": 2, "epochs": 2},
+        "disagreement": {"drops": [], "folds": 2, "epochs": 2},
         "trusted_distance": {},
         "unexplained_clusters": {"clusters": [2]},
     },

@@ -4,6 +4,7 @@ from lotgate.detector import Detector
 from lotgate.detectors.activation_clustering import ActivationClustering
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
+from lotgate.detectors.excess_confidence import ExcessConfidence
 from lotgate.detectors.spectral_signatures import SpectralSignatures
 from lotgate.detectors.trusted_distance import TrustedDistance
 from lotgate.detectors.unexplained_clusters import UnexplainedClusters
@@ -15,4 +16,5 @@ DETECTORS: tuple[type[Detector], ...] = (
     Disagreement,
     UnexplainedClusters,
     TrustedDistance,
+    ExcessConfidence,
 )

@@ -12,12 +12,12 @@ from pydantic import Field
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from lotgate.calibration import Calibration, calibrate
-from lotgate.data import Batch, Dataset, FloatArray, Pool
-from lotgate.detector import Detector, Evidence, Scorer, Scores, fold_of
+from lotgate.crossfit import FOLDS, SALT, contradiction, log_softmax
+from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
+from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.errors import InputError
 from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
 
-SALT = "fold:"
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 
 
@@ -38,10 +38,11 @@ class Disagreement(Detector):
         Trusted rows, each held out from the model that scores it, give p-values. The first models see trusted rows
         only; then suspect rows join them, but of either kind none with p ≤ drops[i], and the models are trained again:
         poison teaches little, good rows teach much, and suspect rows stay exchangeable with trusted ones, which are
-        trimmed alike.
+        trimmed alike. Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for the
+        first two rounds.
     Cost:
-        folds × (1 + |drops|) trainings, the first on trusted rows only, on (folds − 1) / folds of them:
-        gradient-boosted trees for tables, the probe's network for images.
+        Tables: folds × (1 + |drops|) gradient-boosted ensembles on (folds − 1) / folds of the rows, the first on
+        trusted rows only. Images: two trainings of the probe's network on half of the rows.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM).
@@ -56,15 +57,14 @@ class Disagreement(Detector):
     needs: ClassVar = frozenset({"trusted"})
     reason: ClassVar = "models trained without it contradict its label"
 
-    folds: Annotated[int, Field(ge=2, le=20)] = 2
-    table_folds: Annotated[int, Field(ge=2, le=20)] = 5
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
     drops: tuple[Rate, ...] = (0.3, 0.02)
     epochs: Annotated[int, Field(ge=1, le=1000)] = 8
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
-        suspect, trusted, heldout = evidence.suspect, evidence.trusted, evidence.heldout
+        suspect, trusted, heldout, crossfit = evidence.suspect, evidence.trusted, evidence.heldout, evidence.crossfit
         assert trusted is not None  # require() has checked both
         assert heldout is not None
         if len(trusted) < 2 or not len(heldout):
@@ -74,15 +74,24 @@ class Disagreement(Detector):
                 action="vet some more samples of every class",
             )
         vetted = (trusted, heldout)
-        n_folds = self.folds if suspect.modality == "image" else self.table_folds
-        rows: tuple[Dataset, ...] = vetted  # the first models see trusted rows only
-        for drop in (*self.drops, 0.0):
-            models = tuple(self._train(_outside(rows, f, n_folds), rng) for f in range(n_folds))
-            scale = _residual_scale(models, vetted)
-            scorer = DisagreementScorer(models, scale, calibrate(np.zeros(1)), self.rate)
-            fitted = replace(scorer, calibration=calibrate(_score_all(scorer, vetted)))
-            rows = tuple(d.select(d.ids[fitted.p_value(_score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect))
+        if suspect.modality == "image" and crossfit is not None:
+            n_folds, drops = FOLDS, self.drops[1:]
+            models: tuple[Model, ...] = tuple(NetworkModel(probe) for probe in crossfit.sifted.probes)
+        else:
+            n_folds, drops = self.folds, self.drops
+            models = self._train_folds(vetted, n_folds, rng)  # the first models see trusted rows only
+        fitted = self._calibrated(models, vetted)
+        for drop in drops:
+            kept = [d.select(d.ids[fitted.p_value(_score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
+            fitted = self._calibrated(self._train_folds(kept, n_folds, rng), vetted)
         return fitted
+
+    def _calibrated(self, models: tuple[Model, ...], vetted: Sequence[Dataset]) -> DisagreementScorer:
+        scorer = DisagreementScorer(models, _residual_scale(models, vetted), calibrate(np.zeros(1)), self.rate)
+        return replace(scorer, calibration=calibrate(_score_all(scorer, vetted)))
+
+    def _train_folds(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> tuple[Model, ...]:
+        return tuple(self._train(_outside(rows, f, n_folds), rng) for f in range(n_folds))
 
     def _train(self, pool: Pool, rng: np.random.Generator) -> Model:
         if len(pool.shape) == 3:
@@ -126,9 +135,7 @@ class NetworkModel:
     probe: Probe
 
     def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
-        logits = forward(self.probe.network, x, self.probe.device)[1].astype(np.float64)
-        top = logits.max(axis=1, keepdims=True)
-        return np.asarray(logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True)))
+        return log_softmax(forward(self.probe.network, x, self.probe.device)[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,28 +174,20 @@ class DisagreementScorer:
         for f, model in enumerate(self.models):
             mine = np.flatnonzero(folds == f)
             if len(mine):
-                scores[mine] = contradiction(model.predict(batch.x[mine]), batch.y[mine], self.scale)
+                scores[mine] = disagreement(model.predict(batch.x[mine]), batch.y[mine], self.scale)
         return scores
 
     def p_value(self, scores: Scores) -> Scores:
         return self.calibration.p_value(scores)
 
 
-def contradiction(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:
+def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:
     """(B,) log-odds of the best other class against the label, or the absolute residual in units of `scale`.
 
     Args:
         predicted: (B, K) log-probabilities, or (B, 1) targets.
     """
-    if y.dtype != np.int64:
-        return np.asarray(np.abs(y - predicted[:, 0]) / scale)
-    rows = np.arange(len(y))
-    own = predicted[rows, y]
-    if predicted.shape[1] == 1:
-        return np.asarray(-own)
-    others = predicted.copy()
-    others[rows, y] = -np.inf
-    return np.asarray(others.max(axis=1) - own)
+    return contradiction(predicted, y) if y.dtype == np.int64 else np.asarray(np.abs(y - predicted[:, 0]) / scale)
 
 
 def _outside(datasets: Sequence[Dataset], fold: int, folds: int) -> Pool:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from lotgate.calibration import Calibration, calibrate
-from lotgate.data import Batch, Dataset
-from lotgate.detector import Detector, Evidence, Scorer, Scores, fold_of
+from lotgate.data import Batch, Dataset, fold_of
+from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.probe import PASS_BATCH, Probe
 
 Vector = npt.NDArray[np.float64]

@@ -1,38 +1,45 @@
-"""Trusted distance: rows of a table that lie far from every trusted row."""
+"""Trusted distance: samples that lie far from every trusted one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 from sklearn.neighbors import NearestNeighbors
 
 from lotgate.calibration import Calibration, calibrate
-from lotgate.data import Batch, Dataset, FloatArray, Pool
-from lotgate.detector import Detector, Evidence, Scorer, Scores, fold_of
+from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
+from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.errors import InputError
 from lotgate.probe import PASS_BATCH
 
-HALVES, SALT = 2, "half:"
+SALT = "distance:"
+SIDE = 16  # pixels: finer detail only adds noise to a distance
+Mask = npt.NDArray[np.bool_]
 
 
 class TrustedDistance(Detector):
-    """Mean distance of a table row to its nearest trusted rows, whatever their label.
+    """Mean distance of a sample to its nearest trusted ones: of the same class for images, of any for tables.
 
     Catches:
-        Out-of-distribution junk, sensor faults, triggers that set a column to a value nobody ever measured.
+        Out-of-distribution junk, sensor faults, other products' images, triggers that set a column to a value nobody
+        ever measured, bright patches on plain images.
     Misses:
-        Everything that lies where trusted rows lie: label flips, pulled targets, triggers made of usual values.
+        Everything that lies where trusted rows lie: flips in tables, pulled targets, triggers made of usual values; on
+        varied photographs nearly everything.
     Assumes:
         Trusted rows cover what clean rows of the lot look like; encoded features are on comparable scales.
     Method:
-        Trusted rows are cut in two by a checksum of the sample id, and so is the lot. A row of half h scores the mean
-        Euclidean distance of its features x (F,) to the k nearest trusted rows outside half h. Trusted rows, scored
-        the same way, give p-values.
+        Trusted rows are cut in `folds` by a checksum of the sample id, and so is the lot. A row of fold f scores the
+        mean Euclidean distance of x to its k nearest trusted rows outside fold f. x is the encoded row (F,), or the
+        image averaged down to at most 16 × 16, compared with trusted images of its own label. Trusted rows, scored the
+        same way, give p-values.
     Cost:
-        k nearest neighbours of N rows among n_t / 2: seconds for 20,000 rows. Nothing is trained.
+        k nearest neighbours of N rows among n_t: seconds for 20,000 rows. Nothing is trained.
     Source:
         Ramaswamy, Rastogi, Shim: Efficient Algorithms for Mining Outliers from Large Data Sets, SIGMOD 2000 (distance
         to the k-th neighbour); the mean over k: Angiulli & Pizzuti, PKDD 2002.
@@ -41,37 +48,44 @@ class TrustedDistance(Detector):
     """
 
     name: ClassVar = "trusted_distance"
-    modalities: ClassVar = frozenset({"table"})
+    modalities: ClassVar = frozenset({"image", "table"})
     tasks: ClassVar = frozenset({"classification", "regression"})
     needs: ClassVar = frozenset({"trusted"})
-    reason: ClassVar = "its values are unlike those of any trusted row"
+    reason: ClassVar = "it looks unlike every trusted sample that it should resemble"
 
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
+    folds: Annotated[int, Field(ge=2, le=20)] = 4
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
         vetted = tuple(d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d))
         pool = Pool(vetted)
-        x, _ = pool.take(np.arange(len(pool)))
-        half = np.concatenate([fold_of(d.ids, HALVES, SALT) for d in vetted])
-        if min((half == h).sum() for h in range(HALVES)) < 1:
+        x, y = pool.take(np.arange(len(pool)))
+        groups = group_of(x, y)
+        folds = np.concatenate([fold_of(d.ids, self.folds, SALT) for d in vetted])
+        trees = {(f, g): self._tree(x, folds != f, groups == g) for f in range(self.folds) for g in np.unique(groups)}
+        if any(tree is None for tree in trees.values()):
             raise InputError(
                 "trusted_distance has too few trusted rows", where="trusted set", action="vet some more samples"
             )
-        trees = tuple(
-            NearestNeighbors(n_neighbors=min(self.neighbours, int((half != h).sum()))).fit(x[half != h])
-            for h in range(HALVES)
-        )
-        scorer = DistanceScorer(trees, calibrate(np.zeros(1)), self.rate)
+        scorer = DistanceScorer(trees, self.folds, calibrate(np.zeros(1)), self.rate)
         return replace(scorer, calibration=calibrate(_score_all(scorer, vetted)))
+
+    def _tree(self, x: FloatArray, outside: Mask, alike: Mask) -> NearestNeighbors | None:
+        """The neighbours of a group outside a fold; of any group where it has none there; None where nobody is."""
+        rows = outside & alike if (outside & alike).any() else outside
+        if not rows.any():
+            return None
+        return NearestNeighbors(n_neighbors=min(self.neighbours, int(rows.sum()))).fit(_vectors(x[rows]))
 
 
 @dataclass(frozen=True, eq=False)
 class DistanceScorer:
-    """Per half, the neighbours that lie outside it."""
+    """Per fold and group, the neighbours that lie outside the fold."""
 
-    trees: tuple[NearestNeighbors, ...]
+    trees: Mapping[tuple[int, int], NearestNeighbors]
+    folds: int
     calibration: Calibration
     rate: float
 
@@ -80,21 +94,39 @@ class DistanceScorer:
         return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
-        half = fold_of(batch.ids, HALVES, SALT)
+        folds, groups = fold_of(batch.ids, self.folds, SALT), group_of(batch.x, batch.y)
         scores = np.zeros(len(batch))
-        for h, tree in enumerate(self.trees):
-            mine = np.flatnonzero(half == h)
-            if len(mine):
-                scores[mine] = mean_distance(tree, batch.x[mine])
+        for f, g in set(zip(folds.tolist(), groups.tolist(), strict=True)):
+            mine = np.flatnonzero((folds == f) & (groups == g))
+            tree = self.trees.get((f, g)) or self.trees[f, min(key[1] for key in self.trees)]
+            scores[mine] = mean_distance(tree, _vectors(batch.x[mine]))
         return scores
 
     def p_value(self, scores: Scores) -> Scores:
         return self.calibration.p_value(scores)
 
 
+def group_of(x: FloatArray, y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """(B,) whom a row is compared with: images with their own class, table rows with all (group 0)."""
+    return y if x.ndim == 4 and y.dtype == np.int64 else np.zeros(len(x), np.int64)
+
+
 def mean_distance(tree: NearestNeighbors, x: FloatArray) -> Scores:
     """(B,) mean distance of (B, F) to the k nearest fitted rows."""
     return np.asarray(tree.kneighbors(x)[0].mean(axis=1), np.float64)
+
+
+def averaged_down(x: FloatArray, side: int = SIDE) -> FloatArray:
+    """(B, C, h, w) with h, w ≤ side: means over whole blocks of (B, C, H, W); a ragged edge is left out."""
+    b, c, height, width = x.shape
+    rows, columns = -(-height // side), -(-width // side)
+    h, w = height // rows, width // columns
+    blocks = x[:, :, : h * rows, : w * columns].reshape(b, c, h, rows, w, columns)
+    return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
+
+
+def _vectors(x: FloatArray) -> FloatArray:
+    return (averaged_down(x) if x.ndim == 4 else x).reshape(len(x), -1)
 
 
 def _score_all(scorer: DistanceScorer, datasets: tuple[Dataset, ...]) -> Scores:

@@ -11,13 +11,16 @@ from pydantic import Field
 from scipy.stats import binom, chi2
 from sklearn.mixture import GaussianMixture
 
+from lotgate.crossfit import Excess, fit_excess
 from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.probe import Probe
 
 Vector = npt.NDArray[np.float64]
 SURE = 0.5  # posterior from which a row counts as a member
-HINT = 0.05  # the twin may only confirm what the size of the group hints at: hard rows are no group of strangers
+UNSURE = 1.5  # n trusted rows place a quantile to within about this over √n
+EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
+MIXED = 0.15  # members without excess confidence, from which on a group is taken to hold clean rows too
 
 
 class UnexplainedClusters(Detector):
@@ -34,15 +37,16 @@ class UnexplainedClusters(Detector):
         Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of
         k components, k in `clusters`. For component j with share π_j of the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
-        p_twin = P(Bin(n_j, a_c / tolerance) ≤ ℓ_j), ℓ_j rows that the twin gives their label, a_c its accuracy on the
-        class's held-out rows. Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_twin); clean-label groups speak by size
-        alone, and the twin only confirms a size that hints (p_size ≤ .05), so p_j = 2 min(p_size, p_both), times the
-        number of components looked at in all classes. A row scores −log₁₀ of the smallest p_j among its components.
+        p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence (lotgate.crossfit) is above that of nine in
+        ten trusted rows, r_j = max(.1 · allowance + 1.5 / √n_t, the share of such rows among its trusted rows).
+        Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = 2 min(p_size, p_both), times the number of
+        components looked at in all classes. A row scores −log₁₀ of the smallest p_j among its components; where the
+        excess carries the accusation and many members have none, only those above the trusted median are accused.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
         Own. The idea that a poisoned group is over-represented in the untrusted rows: Tang et al., USENIX Security 2021
-        (SCAn), section 4; twin votes: the exclusionary reclassification of Chen et al. 2018.
+        (SCAn), section 4.
     Differs:
         From SCAn: no index over classes, which cannot fire where there are two; no shared covariance; several groups.
     """
@@ -50,12 +54,13 @@ class UnexplainedClusters(Detector):
     name: ClassVar = "unexplained_clusters"
     modalities: ClassVar = frozenset({"image", "table"})
     tasks: ClassVar = frozenset({"classification"})
-    needs: ClassVar = frozenset({"trusted", "probe", "twin"})
+    needs: ClassVar = frozenset({"trusted", "probe", "crossfit"})
     reason: ClassVar = "it belongs to a group inside its class that hardly any trusted sample resembles"
 
     components: Annotated[int, Field(ge=1, le=256)] = 8
     clusters: tuple[Annotated[int, Field(ge=2, le=20)], ...] = (2, 3, 4, 6)
     tolerance: Annotated[float, Field(ge=1)] = 1.7
+    allowance: Annotated[float, Field(ge=1, le=9)] = 3.0
     min_rows: Annotated[int, Field(ge=4)] = 20
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
 
@@ -64,14 +69,15 @@ class UnexplainedClusters(Detector):
         assert evidence.probe is not None  # require() has checked it
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
         looked_at = sum(self.clusters) * len(seeds)
-        groups = tuple(self._groups(evidence, c, int(seed), looked_at) for c, seed in enumerate(seeds))
-        return GroupScorer(evidence.probe, groups, float(-np.log10(self.rate)))
+        assert evidence.crossfit is not None
+        excess = fit_excess(evidence.crossfit, [d for d in (evidence.trusted, evidence.heldout) if d is not None])
+        groups = tuple(self._groups(evidence, c, int(seed), looked_at, excess) for c, seed in enumerate(seeds))
+        return GroupScorer(evidence.probe, excess, groups, float(-np.log10(self.rate)))
 
-    def _groups(self, evidence: Evidence, c: int, seed: int, looked_at: int) -> ClassGroups | None:
+    def _groups(self, evidence: Evidence, c: int, seed: int, looked_at: int, excess: Excess) -> ClassGroups | None:
         """The mixtures of one class with a p-value per component; None where there is too little to say."""
-        probe, twin, heldout, trusted = evidence.probe, evidence.twin, evidence.heldout, evidence.trusted
+        probe, heldout, trusted = evidence.probe, evidence.heldout, evidence.trusted
         assert probe is not None
-        assert twin is not None
         assert heldout is not None
         assert trusted is not None
         rows = evidence.suspect.of_class(c)
@@ -83,31 +89,33 @@ class UnexplainedClusters(Detector):
         centre, basis = principal_axes(np.concatenate([lot, known]), self.components)
         if basis.shape[1] == 0:
             return None
-        own = twin.logit_matrix(rows).argmax(1) == c  # (N_c,)
-        right = int((twin.logit_matrix(vetted[1]).argmax(1) == c).sum()) if len(vetted[1]) else 0
-        floor = (right + 0.5) / (len(vetted[1]) + 1) / self.tolerance
+        own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
+        median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
+        allowed = min(1.0, EXCESS * self.allowance + UNSURE / np.sqrt(len(known)))
         found = []
         for k in self.clusters:
             mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
             inside, reference = members((lot - centre) @ basis, mixture), members((known - centre) @ basis, mixture)
-            p = np.ones(k)
+            p, floors = np.ones(k), np.full(k, -np.inf)
             for j in range(k):
-                mine = inside == j
-                p_size = size_p_value(mine.mean(), int((reference == j).sum()), len(reference), self.tolerance)
-                p_twin = float(binom.cdf(own[mine].sum(), mine.sum(), floor)) if mine.any() else 1.0
-                both = fisher(p_size, p_twin) if p_size <= HINT else 1.0
-                p[j] = min(1.0, 2 * min(p_size, both) * looked_at)
-            found.append((mixture, p))
+                mine, trusted_too = inside == j, reference == j
+                p_size = size_p_value(mine.mean(), int(trusted_too.sum()), len(reference), self.tolerance)
+                expected = expected_strange(known_own[trusted_too] >= large, allowed)
+                p_excess = excess_p_value(own[mine] >= large, expected)
+                p[j] = min(1.0, 2 * min(p_size, fisher(p_size, p_excess)) * looked_at)
+                if p_excess < p_size and (own[mine] < median).mean() > MIXED:
+                    floors[j] = median
+            found.append((mixture, p, floors))
         return ClassGroups(centre, basis, tuple(found))
 
 
 @dataclass(frozen=True, eq=False)
 class ClassGroups:
-    """Mixtures of one class over x ↦ (x − centre) basis, each with a p-value per component."""
+    """Mixtures of one class over x ↦ (x − centre) basis, each with p-values and floors of excess per component."""
 
     centre: Vector
     basis: Vector
-    mixtures: tuple[tuple[GaussianMixture, Vector], ...]
+    mixtures: tuple[tuple[GaussianMixture, Vector, Vector], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,20 +123,22 @@ class GroupScorer:
     """A sample scores −log₁₀ of the smallest p-value among the components it belongs to."""
 
     probe: Probe
+    excess: Excess
     groups: tuple[ClassGroups | None, ...]
     threshold: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
-        features = self.probe.features(batch).astype(np.float64)
+        features, excess = self.probe.features(batch).astype(np.float64), self.excess.of(batch)
         for c, groups in enumerate(self.groups):
             mine = np.flatnonzero(batch.y == c)
             if groups is None or not len(mine):
                 continue
             reduced = (features[mine] - groups.centre) @ groups.basis
-            for mixture, p in groups.mixtures:
+            for mixture, p, floors in groups.mixtures:
                 inside = members(reduced, mixture)
-                evidence = np.where(inside >= 0, -np.log10(np.maximum(p[inside], 1e-300)), 0.0)
+                accused = (inside >= 0) & (excess[mine] >= floors[inside])
+                evidence = np.where(accused, -np.log10(np.maximum(p[inside], 1e-300)), 0.0)
                 scores[mine] = np.maximum(scores[mine], evidence)
         return scores
 
@@ -139,6 +149,18 @@ class GroupScorer:
 def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) -> float:
     """P(Bin(n_t, share / tolerance) ≤ k): how well trusted rows explain a group of that share of the class."""
     return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
+
+
+def expected_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
+    """Share of strange rows to allow in a group whose trusted rows are these, at least `least`: where trusted rows
+    are thin on the ground, the lot rightly teaches more.
+    """
+    return max(least, (int(trusted.sum()) + 2 * least) / (len(trusted) + 2))
+
+
+def excess_p_value(strange: npt.NDArray[np.bool_], expected: float) -> float:
+    """P(Bin(n, expected) ≥ e): how well chance explains e strange rows among the n of a group."""
+    return float(binom.sf(int(strange.sum()) - 1, len(strange), expected)) if len(strange) else 1.0
 
 
 def fisher(*p_values: float) -> float:

@@ -49,15 +49,15 @@ def ingest(
         work: where to write; made if need be.
         role: who it is; decides the kind of error.
         target: the label column of a manifest or table (default: `label`, else `target`). Folders have none.
-        task: "auto" takes text, booleans and up to 20 distinct whole numbers for classes, other numbers for
-            regression. Images are always classified.
+        task: "auto" takes text, booleans and up to 20 distinct whole numbers that repeat for classes, other
+            numbers for regression. Images are always classified.
         like: the trusted set, ingested before: gives classes, task, image shape and encoding.
 
     Returns:
         The dataset, as `Dataset.load(work)` returns it.
 
     Raises:
-        LotError, TrustedError: the data of this role cannot be used, or does not fit `like`.
+        LotError, TrustedError, ContextError: the data of this role cannot be used, or does not fit `like`.
         OutputError: `work` cannot be written.
     """
     intake = _locate(Intake(path, role, target, task, like, settings))

@@ -9,10 +9,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from lotgate.data import Dataset
-from lotgate.errors import InputError, LotError, TrustedError
+from lotgate.errors import ContextError, InputError, LotError, TrustedError
 
-Role = Literal["lot", "trusted"]
+Role = Literal["lot", "trusted", "context"]
 WishedTask = Literal["auto", "classification", "regression"]
+
+NOUNS = {"lot": "the lot", "trusted": "the trusted set", "context": "the context"}
+ERRORS = {"lot": LotError, "trusted": TrustedError, "context": ContextError}
 
 #: Columns that describe where a sample comes from. They are carried along and are never features.
 CARRIED = ("source", "line", "captured_at")
@@ -54,7 +57,7 @@ class Intake:
 
     Attributes:
         path: the folder or file, resolved.
-        role: who it is: the lot on trial, or the trusted set.
+        role: who it is: the lot on trial, the trusted set, or an earlier release that is judged with the lot.
         target: name of the label column; None for `label`, else `target`.
         task: what the caller wants; "auto" decides by the labels.
         like: the trusted set, whose classes, task, image shape and encoding this data takes; None for itself.
@@ -69,12 +72,11 @@ class Intake:
 
     @property
     def noun(self) -> str:
-        return "the lot" if self.role == "lot" else "the trusted set"
+        return NOUNS[self.role]
 
     def error(self, what: str, action: str, where: object = None) -> InputError:
         """The error of this role, about `where` (the path, where nothing is said)."""
-        kind = LotError if self.role == "lot" else TrustedError
-        return kind(what, where=self.path if where is None else where, action=action)
+        return ERRORS[self.role](what, where=self.path if where is None else where, action=action)
 
 
 def listed(names: object, most: int = 12) -> str:

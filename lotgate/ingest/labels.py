@@ -13,6 +13,7 @@ NO_LABEL = frozenset({"", "nan", "NaN", "<NA>", "#N/A"})
 TRUTH = {"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0", "FALSE": "0"}
 #: Up to this many distinct whole numbers are read as classes.
 MOST_INTEGER_CLASSES = 20
+SURELY_CLASSES = 5  # distinct whole numbers, however few the rows
 #: Up to this share of texts among numbers is taken for slips in a numeric column; their rows become defective.
 MOST_BAD_NUMBERS = 0.05
 
@@ -76,7 +77,7 @@ def as_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
 def decide_task(values: pd.Series, intake: Intake, column: str) -> Task:
     """The task of a table, checked against the values of its label column.
 
-    Text, booleans and at most 20 distinct whole numbers are classes; other numbers are a regression target.
+    Text, booleans and at most 20 distinct whole numbers that repeat are classes; other numbers are a regression target.
     """
     present = values[~values.isna() & ~as_text(values).isin(NO_LABEL)]
     if present.empty:
@@ -89,7 +90,8 @@ def decide_task(values: pd.Series, intake: Intake, column: str) -> Task:
     finite = numbers[np.isfinite(numbers)]
     whole = bool((finite == finite.round()).all())
     few = finite.nunique() <= MOST_INTEGER_CLASSES
-    seen: Task = "classification" if is_text or (whole and few) else "regression"
+    repeated = finite.nunique() <= max(SURELY_CLASSES, len(finite) // 2)  # 15 targets of 15 rows are no classes
+    seen: Task = "classification" if is_text or (whole and few and repeated) else "regression"
     wished = intake.like.task if intake.like is not None else intake.task
     if wished == "auto":
         return seen

@@ -23,6 +23,7 @@ FALLBACK = {
 }
 TITLES = {"de_pois": "De-Pois"}  # methods whose authors spell them in their own way
 MOST_EXCLUDED = 24
+MOST_EARLIER = 24
 MOST_REASONS = 8
 MOST_SETTINGS = 300
 COLUMNS_SHOWN = 5
@@ -89,6 +90,7 @@ def render(tables: ReportTables) -> str:
         suspects=[_suspect(row, tables) for row in _records(suspects(tables))],
         typical=[_suspect(row, tables) for row in _records(typical(tables))],
         excluded=_excluded(tables.exclusions),
+        earlier=_earlier(tables.earlier),
         settings=_settings(decision.settings),
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate in a name must not stop the report
@@ -150,10 +152,9 @@ def _panel(name: str, tables: ReportTables, quarantined: np.ndarray[Any, np.dtyp
 def _suspect(row: Mapping[str, Any], tables: ReportTables) -> Suspect:
     columns = tables.deviations.get(str(row["sample_id"]), ())
     listed = columns[COLUMNS_SHOWN : COLUMNS_SHOWN + COLUMNS_LISTED]
-    label = row["label"]
     return Suspect(
         sample_id=text.plain(row["sample_id"], 120),
-        label=text.figure(label) if isinstance(label, float) else text.plain(text.NONE if label is None else label, 60),
+        label=_label(row["label"]),
         score=_suspicion(row["score"]),
         kept=row["action"] != "quarantine",
         reasons=_reasons(row["reasons"]),
@@ -162,6 +163,10 @@ def _suspect(row: Mapping[str, Any], tables: ReportTables) -> Suspect:
         others=listed,
         n_unlisted=max(0, len(columns) - COLUMNS_SHOWN - len(listed)),
     )
+
+
+def _label(label: Any) -> str:
+    return text.figure(label) if isinstance(label, float) else text.plain(text.NONE if label is None else label, 60)
 
 
 def _suspicion(score: Any) -> str:
@@ -211,6 +216,20 @@ def _excluded(exclusions: pd.DataFrame) -> Excluded:
             for sample_id, reason in zip(rows["sample_id"], rows["_reason"], strict=True)
         ),
     )
+
+
+def _earlier(earlier: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:
+    """(release, sample, label, suspicion, reasons) of earlier samples that are now suspect, most suspicious first."""
+    found = earlier[earlier["suspect"].to_numpy(dtype=bool)].sort_values(
+        ["score", "context", "sample_id"], ascending=[False, True, True], kind="stable"
+    )
+    return [
+        (
+            text.plain(row["context"], 120), text.plain(row["sample_id"], 120), _label(row["label"]),
+            _suspicion(row["score"]), text.plain(row["reasons"], 280),
+        )
+        for row in _records(found.head(MOST_EARLIER))
+    ]  # fmt: skip
 
 
 def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:

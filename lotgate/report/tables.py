@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,11 +15,13 @@ from lotgate.errors import InputError
 from lotgate.findings import FINDINGS_COLUMNS, VERDICTS_COLUMNS, Decision
 from lotgate.report.rows import Deviation, deviations
 from lotgate.report.thumbnails import thumbnail
+from lotgate.run_folder import CONTEXT_VERDICTS
 
 MOST_SUSPICIOUS = 24
 FEWEST_SHOWN = 12
 TYPICAL = 8
 EXCLUSIONS_COLUMNS = ("sample_id", "reason")
+CONTEXT_COLUMNS = ("context", "sample_id", "label", "suspect", "score", "reasons")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class ReportTables:
         verdicts: one row per sample (VERDICTS_COLUMNS); empty where the lot was rejected before any verdict.
         findings: one row per (sample × detector) (FINDINGS_COLUMNS); empty where the contract rejected the lot.
         exclusions: sample_id, reason: what the contract quarantined.
+        earlier: context, sample_id, label, suspect, score, reasons: of releases that were judged with the lot.
         pictures: sample id → PNG as a data URI, for the samples that `suspects` and `typical` name (images).
         deviations: sample id → what stands out in its row, most deviating column first (tables).
     """
@@ -39,6 +42,7 @@ class ReportTables:
     verdicts: pd.DataFrame
     findings: pd.DataFrame
     exclusions: pd.DataFrame
+    earlier: pd.DataFrame = field(default_factory=lambda: _nothing(CONTEXT_COLUMNS))
     pictures: Mapping[str, str] = field(default_factory=dict)
     deviations: Mapping[str, tuple[Deviation, ...]] = field(default_factory=dict)
 
@@ -54,7 +58,9 @@ def read_tables(run: Path) -> ReportTables:
     verdicts = _table(run / "verdicts.parquet", VERDICTS_COLUMNS, may_lack)
     findings = _table(run / "findings.parquet", FINDINGS_COLUMNS, may_lack)
     exclusions = _table(run / "exclusions.parquet", EXCLUSIONS_COLUMNS, True)
-    tables = ReportTables(decision, verdicts, findings, exclusions)
+    judged = any(each.n_suspect is not None for each in decision.context)
+    earlier = _table(run / CONTEXT_VERDICTS, CONTEXT_COLUMNS, not judged)
+    tables = ReportTables(decision, verdicts, findings, exclusions, earlier)
     shown = suspects(tables)
     if not len(shown) or not (run / "work" / "lot" / "dataset.json").exists():
         return tables
@@ -62,12 +68,10 @@ def read_tables(run: Path) -> ReportTables:
     if lot.modality == "image":
         wanted = pd.concat([shown, typical(tables)])["sample_id"]
         pictures = ((sample_id, thumbnail(lot, sample_id)) for sample_id in wanted)
-        return ReportTables(
-            decision, verdicts, findings, exclusions, pictures={i: picture for i, picture in pictures if picture}
-        )
+        return replace(tables, pictures={i: picture for i, picture in pictures if picture})
     kept = verdicts.loc[verdicts["action"] == "keep", "sample_id"]
     rows = deviations(lot, list(shown["sample_id"]), kept)
-    return ReportTables(decision, verdicts, findings, exclusions, deviations=rows)
+    return replace(tables, deviations=rows)
 
 
 def suspects(tables: ReportTables) -> pd.DataFrame:
@@ -106,9 +110,13 @@ def _decision(path: Path) -> Decision:
         ) from error
 
 
+def _nothing(columns: tuple[str, ...]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+
+
 def _table(path: Path, columns: tuple[str, ...], may_lack: bool) -> pd.DataFrame:
     if may_lack and not path.exists():
-        return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
+        return _nothing(columns)
     try:
         return pd.read_parquet(path, columns=list(columns))
     except (OSError, pa.ArrowException, KeyError) as error:

@@ -20,6 +20,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "de_pois": ("backdoor",),
     "unexplained_clusters": ("backdoor",),
     "trusted_distance": ("outliers",),
+    "excess_confidence": ("backdoor",),
 }
 #: Cases for which a detector claims nothing, with the reason.
 NO_CLAIM = {

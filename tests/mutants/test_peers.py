@@ -325,18 +325,18 @@ def test_a_voter_that_saw_only_part_of_the_lot_fails_the_gate(
     screening: Screening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2b once more, where no promise looks: in what becomes of the findings."""
-    sound = stages.score_dataset
+    sound = stages.judge
 
-    def partial(name: str, scorer: Scorer, dataset: Dataset) -> object:
-        return sound(name, scorer, dataset).iloc[: len(dataset) // 64 * 64]
+    def partial(name: str, scorer: Scorer, evidence: Evidence) -> object:
+        return sound(name, scorer, evidence).iloc[: len(evidence.suspect) // 64 * 64]
 
-    monkeypatch.setattr(stages, "score_dataset", partial)
+    monkeypatch.setattr(stages, "judge", partial)
     assert screening.outcome() == "reject"
 
 
 def test_no_ground_truth_reaches_a_detector() -> None:
     """9. There is no field that could hold it, and nothing else is handed over."""
-    assert {f.name for f in fields(Evidence)} == {"suspect", "trusted", "heldout", "probe", "twin"}
+    assert {f.name for f in fields(Evidence)} == {"suspect", "trusted", "heldout", "probe", "twin", "crossfit"}
     assert {f.name for f in fields(Batch)} == {"ids", "x", "y", "store", "rows"}
     assert list(inspect.signature(Detector.fit).parameters) == ["self", "evidence", "rng"]
     assert list(inspect.signature(Scorer.score).parameters) == ["self", "batch"]

@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from lotgate.detector import fold_of
-from lotgate.detectors.disagreement import contradiction
-from lotgate.detectors.trusted_distance import mean_distance
-from lotgate.detectors.unexplained_clusters import fisher, members, principal_axes, size_p_value
+from lotgate.data import fold_of
+from lotgate.detectors.disagreement import disagreement
+from lotgate.detectors.trusted_distance import averaged_down, group_of, mean_distance
+from lotgate.detectors.unexplained_clusters import (
+    excess_p_value,
+    expected_strange,
+    fisher,
+    members,
+    principal_axes,
+    size_p_value,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +53,9 @@ def test_members_are_sure_or_nobody() -> None:
 
 def test_contradiction_of_classes_and_targets() -> None:
     log_p = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
-    assert np.allclose(contradiction(log_p, np.array([0, 2]), 1.0), [log(0.2 / 0.7), log(0.6 / 0.3)])
+    assert np.allclose(disagreement(log_p, np.array([0, 2]), 1.0), [log(0.2 / 0.7), log(0.6 / 0.3)])
     predicted, y = np.array([[1.0], [5.0]]), np.array([2.0, 1.0], np.float32)
-    assert np.allclose(contradiction(predicted, y, 2.0), [0.5, 2.0])
+    assert np.allclose(disagreement(predicted, y, 2.0), [0.5, 2.0])
 
 
 def test_folds_depend_on_the_id_alone() -> None:
@@ -63,3 +70,30 @@ def test_mean_distance_is_the_mean_over_the_nearest() -> None:
     trusted, x = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(6, 4)).astype(np.float32)
     naive = [np.mean(sorted(np.linalg.norm(t - row) for t in trusted)[:5]) for row in x]
     assert np.allclose(mean_distance(NearestNeighbors(n_neighbors=5).fit(trusted), x), naive, rtol=1e-4)
+
+
+def test_images_are_averaged_over_whole_blocks() -> None:
+    x = np.random.default_rng(2).random((2, 3, 33, 32), np.float32)
+    small = averaged_down(x, side=16)
+    assert small.shape == (2, 3, 11, 16)
+    assert small[1, 2, 4, 5] == pytest.approx(x[1, 2, 12:15, 10:12].mean())
+    assert np.array_equal(averaged_down(x[:, :, :8, :8]), x[:, :, :8, :8])
+
+
+def test_images_are_compared_with_their_own_class_and_rows_with_all() -> None:
+    y = np.array([2, 0, 1])
+    assert list(group_of(np.zeros((3, 1, 8, 8), np.float32), y)) == [2, 0, 1]
+    assert list(group_of(np.zeros((3, 5), np.float32), y)) == [0, 0, 0]
+
+
+def test_excess_p_value_is_the_binomial_tail() -> None:
+    strange = np.array([True] * 7 + [False] * 5)
+    naive = sum(comb(12, k) * 0.3**k * 0.7 ** (12 - k) for k in range(7, 13))
+    assert excess_p_value(strange, 0.3) == pytest.approx(naive)
+    assert excess_p_value(np.zeros(0, bool), 0.3) == 1.0
+
+
+def test_a_group_whose_trusted_rows_are_strange_too_is_allowed_to_be() -> None:
+    assert expected_strange(np.zeros(0, bool), 0.3) == pytest.approx(0.3)
+    assert expected_strange(np.zeros(8, bool), 0.3) == pytest.approx(0.3)
+    assert expected_strange(np.ones(8, bool), 0.3) == pytest.approx(8.6 / 10)

@@ -10,8 +10,7 @@ import pytest
 
 from lotgate import probe as probe_module
 from lotgate.checks import example
-from lotgate.data import Dataset
-from lotgate.detector import fold_of
+from lotgate.data import Dataset, fold_of
 from lotgate.detectors import spectral_signatures
 from lotgate.detectors.spectral_signatures import SpectralSignatures, class_directions
 from lotgate.probe import Probe

@@ -55,13 +55,28 @@ def test_a_file_whose_splits_share_a_seed_is_refused() -> None:
 
 def test_lot_trusted_and_test_rows_are_disjoint_and_paired_over_attacks() -> None:
     pool = np.arange(1000)
-    lot, trusted, test = deal(_case(), pool)
+    lot, trusted, test, earlier = deal(_case(), pool)
+    assert len(earlier) == 0
     assert (len(lot), len(trusted), len(test)) == (200, 40, 100)
     assert len({*lot, *trusted, *test}) == 340
     same, other = deal(_case(label="blended", rate=0.1), pool), deal(_case(seed=101), pool)
     assert (same[0] == lot).all()
     assert (other[0] != lot).any()
     assert (deal(_case(split="report"), pool)[0] != lot).any()
+
+
+def test_a_slow_drip_is_the_same_lot_with_lots_before_it(tmp_path: Path) -> None:
+    drip, alone = Data(size=60, earlier=3, test=50), Data(size=60, drawn_as="digits", test=50)
+    cases = _case(data=drip, rate=0.05), _case(dataset="alone", data=alone, rate=0.05)
+    parts = deal(cases[0], np.arange(400))
+    assert [len(part) for part in parts] == [60, 12, 50, 180] and len(set(np.concatenate(parts))) == 302
+    first, second = (make_lot(case, load("digits"), tmp_path / case.name) for case in cases)
+    assert first.truth.planted == second.truth.planted and second.context == () and second.earlier == {}
+    assert [c.name for c in first.context] == ["digits@v1", "digits@v2", "digits@v3"]
+    planted = [truth.planted for truth in first.earlier.values()]
+    assert [(len(p), sum(p.values())) for p in planted] == [(60, 3)] * 3
+    assert planted[0] != planted[1]
+    assert results.definition(cases[0]) != results.definition(cases[1])
 
 
 def test_halves_give_tune_and_report_different_samples(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lotgate.calibration import calibrate
+from lotgate.calibration import calibrate, class_inflation
 
 RNG = np.random.default_rng
 
@@ -38,3 +38,22 @@ def test_too_few_or_constant_rows_never_extrapolate(heldout: np.ndarray) -> None
     p = calibrate(heldout).p_value(np.array([-1.0, 0.0, 1.0, 1e9]))
     assert np.isfinite(p).all()
     assert p.min() >= 1 / (len(heldout) + 1)
+
+
+def test_inflation_makes_p_values_right_in_a_rare_class() -> None:
+    """Class 1 is 3% of the rows and always the most suspicious: marginal p-values convict it, inflated ones do not."""
+    rng = np.random.default_rng(0)
+    y = (rng.random(4000) < 0.03).astype(np.int64)
+    scores = rng.normal(0, 1, len(y)) + 6 * y
+    p = calibrate(scores[:2000]).p_value(scores[2000:])
+    heldout = calibrate(scores[:2000]).p_value(scores[:2000])
+    inflation = class_inflation(heldout, y[:2000], 2)
+    rare = y[2000:] == 1
+    assert (p[rare] <= 0.03).mean() > 0.8
+    assert (np.minimum(1, p * inflation[y[2000:]])[rare] <= 0.03).mean() < 0.15
+    assert inflation[0] == 1
+
+
+def test_inflation_by_hand() -> None:
+    p, y = np.array([0.01, 0.2, 0.04, 0.9]), np.array([0, 0, 1, 1])
+    assert class_inflation(p, y, 3) == pytest.approx([1.3 / 0.4, 1.3 / 0.4, 1.0])

@@ -326,3 +326,13 @@ def test_an_unreadable_file_is_an_error_of_the_lot(tmp_path: Path) -> None:
         pytest.skip("this user may read everything")
     with pytest.raises(LotError, match="cannot be read"):
         ingest(file, tmp_path / "work")
+
+
+@pytest.mark.parametrize(
+    ("targets", "task"),
+    [([*range(100, 115)], "regression"), ([0, 1, 2] * 2, "classification"), ([*range(10)] * 4, "classification")],
+)
+def test_a_handful_of_whole_targets_is_no_set_of_classes(tmp_path: Path, targets: list[int], task: str) -> None:
+    """Fifteen trusted rows of a whole-numbered target have fifteen labels, none of which is a class."""
+    frame = pd.DataFrame({"a": np.linspace(0, 1, len(targets)), "label": targets})
+    assert ingest(write(frame, tmp_path / "few.csv"), tmp_path / "work", role="trusted").task == task

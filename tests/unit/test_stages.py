@@ -124,7 +124,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
 
 def test_every_file_of_the_architecture_is_there(judged: tuple[Path, Settings]) -> None:
     run, _ = judged
-    assert {p.name for p in run.iterdir()} == {*run_folder.OUTPUTS, *run_folder.FOLDERS}
+    outputs = {*run_folder.OUTPUTS} - {run_folder.CONTEXT_VERDICTS}
+    assert {p.name for p in run.iterdir()} == {*outputs, *run_folder.FOLDERS}
     assert (run / "data_docs/index.html").is_file()
     for name in ("lot/store.npy", "trusted/dataset.json", "probe/weights.safetensors", "twin/probe.json"):
         assert (run / "work" / name).is_file()

@@ -1,0 +1,237 @@
+"""Cross-fitting: what the lot teaches about a label, and what trusted rows alone teach, asked of models that never saw
+the row they judge.
+
+Lot and trusted rows are cut into folds by a checksum of the sample id. Per fold, models are trained on rows outside it:
+*learned* on all of them, *vouched* on the trusted ones, *sifted* on the trusted ones and those suspect ones whose label
+a model of the trusted ones contradicts least. Rows of either kind are answered by the models of their own fold, which
+depend on nothing inside it, so clean suspect rows and trusted rows are exchangeable under any score made of the
+answers: what a model knows by heart cannot tell them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
+from lotgate.probe import (
+    PASS_BATCH,
+    Probe,
+    ProbeSettings,
+    Say,
+    forward,
+    load_network,
+    n_outputs,
+    save_probe,
+    train_probe,
+)  # fmt: skip
+
+SALT = "crossfit:"
+FOLDS = 2  # half a lot teaches its triggers; more folds cost two trainings each
+VOUCHED_FOLDS = 4  # trusted rows are few: each model should see most of them
+FEW = 10  # trusted rows, below which a fold has no scale of its own
+SIFTED = 0.7  # share of the suspect rows that the sifted model may learn from
+
+
+PARTS = ("learned", "vouched", "sifted")
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """One probe per fold; a row is answered by the probe of its fold, which never saw it.
+
+    Attributes:
+        answers: (N, K) float32 memory maps of logits by store path, indexed by store row; NaN for rows not usable.
+    """
+
+    probes: tuple[Probe, ...]
+    answers: Mapping[Path, FloatArray] = field(default_factory=dict)
+
+    def logits(self, batch: Batch) -> FloatArray:
+        """(B, K) class logits, read from the map where the batch comes from a mapped store."""
+        mapped = None if batch.store is None else self.answers.get(batch.store)
+        return np.asarray(mapped[batch.rows]) if mapped is not None else self._answer(batch)
+
+    def log_p(self, batch: Batch) -> npt.NDArray[np.float64]:
+        """(B, K) log-probabilities of the classes."""
+        return log_softmax(self.logits(batch))
+
+    def _answer(self, batch: Batch) -> FloatArray:
+        folds = fold_of(batch.ids, len(self.probes), SALT)
+        width = self.probes[0].network.head.out_features
+        logits = np.empty((len(batch), width), np.float32)
+        for f, probe in enumerate(self.probes):
+            mine = np.flatnonzero(folds == f)
+            if len(mine):
+                logits[mine] = forward(probe.network, batch.x[mine], probe.device)[1]
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFit:
+    """Both ensembles of a lot.
+
+    Attributes:
+        learned: trained on lot and trusted rows outside the fold. vouched: on trusted rows outside the fold only.
+        sifted: on these and on suspect rows outside the fold that they vouch for.
+    """
+
+    learned: Ensemble
+    vouched: Ensemble
+    sifted: Ensemble
+
+    def excess(self, batch: Batch) -> npt.NDArray[np.float64]:
+        """(B,) log p_learned(y | x) − ½ log p_vouched(y | x) − ½ log p_sifted(y | x): how much surer of its label the
+        lot makes a model than its vouched part does.
+        """
+        own = np.arange(len(batch)), batch.y
+        reference = self.vouched.log_p(batch)[own] + self.sifted.log_p(batch)[own]
+        return np.asarray(self.learned.log_p(batch)[own] - reference / 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Excess:
+    """Excess confidence on the scale of trusted rows, fold by fold: the models of one fold may be surer than another's.
+
+    Attributes:
+        centre, spread: (F,) median of the trusted rows' excess, and its distance to their 90% quantile.
+        usual: (n_t,) of the trusted rows themselves.
+    """
+
+    crossfit: CrossFit
+    centre: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+    usual: npt.NDArray[np.float64]
+
+    def of(self, batch: Batch) -> npt.NDArray[np.float64]:
+        """(B,) excess in units of what sets the most exceeding tenth of the trusted rows apart from their median."""
+        folds = fold_of(batch.ids, len(self.centre), SALT)
+        return np.asarray((self.crossfit.excess(batch) - self.centre[folds]) / self.spread[folds])
+
+    def of_all(self, datasets: Sequence[Dataset]) -> npt.NDArray[np.float64]:
+        """(N,) of all rows of the datasets, one after the other."""
+        found = [self.of(batch) for d in datasets for batch in d.batches(PASS_BATCH)]
+        return np.concatenate(found) if found else np.zeros(0)
+
+
+def fit_excess(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Excess:
+    """The scale of excess confidence, from all trusted rows; a fold with few of them borrows that of all."""
+    n_folds = len(crossfit.learned.probes)
+    raw = Excess(crossfit, np.zeros(n_folds), np.ones(n_folds), np.zeros(0))
+    found, folds = raw.of_all(vetted), np.concatenate([fold_of(d.ids, n_folds, SALT) for d in vetted])
+    parts = [found[folds == f] if (folds == f).sum() >= FEW else found for f in range(n_folds)]
+    centre = np.array([np.median(part) for part in parts])
+    spread = np.array([max(float(np.quantile(p, 0.9) - np.median(p)), 1e-9) for p in parts])
+    scaled = Excess(crossfit, centre, spread, np.zeros(0))
+    return replace(scaled, usual=scaled.of_all(vetted))
+
+
+def log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+    """Log-probabilities of (B, K) logits, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def contradiction(log_p: npt.NDArray[np.float64], y: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(B,) max_{c ≠ y} log p(c | x) − log p(y | x) of (B, K) log-probabilities; −log p(y | x) where K = 1."""
+    rows = np.arange(len(y))
+    own = log_p[rows, y]
+    if log_p.shape[1] == 1:
+        return np.asarray(-own)
+    others = log_p.copy()
+    others[rows, y] = -np.inf
+    return np.asarray(others.max(axis=1) - own)
+
+
+def train_crossfit(
+    suspect: Dataset, vetted: Sequence[Dataset], settings: ProbeSettings, rng: np.random.Generator, say: Say
+) -> CrossFit:
+    """Trains the models of every fold on classification rows; no answers are mapped yet.
+
+    Args:
+        suspect: usable rows of the lot. vetted: trusted rows, in as many parts as there are; ≥ 1 row in some part.
+    """
+    learned, sifted = [], []
+    for fold in range(FOLDS):
+        lot, known = _outside([suspect], fold, FOLDS), _outside(vetted, fold, FOLDS) or list(vetted)
+        sieve = train_probe(_pool(known), settings, rng, say)
+        learned.append(train_probe(_pool([*lot, *known]), settings, rng, say))
+        sifted.append(train_probe(_pool([*(_least_contradicted(sieve, d) for d in lot), *known]), settings, rng, say))
+    vouched = [
+        train_probe(_pool(_outside(vetted, fold, VOUCHED_FOLDS) or vetted), settings, rng, say)
+        for fold in range(VOUCHED_FOLDS)
+    ]
+    return CrossFit(Ensemble(tuple(learned)), Ensemble(tuple(vouched)), Ensemble(tuple(sifted)))
+
+
+def _outside(datasets: Sequence[Dataset], fold: int, folds: int) -> list[Dataset]:
+    """The rows outside the fold; empty where there are none, and one or two rows must judge themselves."""
+    parts = (d.select(d.ids[fold_of(d.ids, folds, SALT) != fold]) for d in datasets)
+    return [part for part in parts if len(part)]
+
+
+def _least_contradicted(vouched: Probe, lot: Dataset) -> Dataset:
+    """The share SIFTED of the rows whose labels the model contradicts least."""
+    doubt = np.concatenate(
+        [
+            contradiction(log_softmax(forward(vouched.network, b.x, vouched.device)[1]), b.y)
+            for b in lot.batches(PASS_BATCH)
+        ]
+    )
+    return lot.select(lot.ids[np.argsort(doubt, kind="stable")[: max(1, round(SIFTED * len(lot)))]])
+
+
+def _pool(datasets: Sequence[Dataset]) -> Pool:
+    return Pool(tuple(d for d in datasets if len(d)))
+
+
+def map_answers(crossfit: CrossFit, datasets: Mapping[str, Dataset], folder: Path) -> CrossFit:
+    """One pass over each dataset → the ensembles with their answers on disk, and their weights, under `folder`.
+
+    Args:
+        datasets: usable rows, by a name for the files.
+    """
+    return CrossFit(*(_map(getattr(crossfit, name), datasets, folder / name) for name in PARTS))
+
+
+def _map(ensemble: Ensemble, datasets: Mapping[str, Dataset], folder: Path) -> Ensemble:
+    for f, probe in enumerate(ensemble.probes):
+        (folder / str(f)).mkdir(parents=True, exist_ok=True)
+        save_probe(probe, folder / str(f))
+    (folder / "ensemble.json").write_text(json.dumps({"folds": len(ensemble.probes)}))
+    width = ensemble.probes[0].network.head.out_features
+    for name, dataset in datasets.items():
+        n = int(np.load(dataset.store, mmap_mode="r", allow_pickle=False).shape[0])
+        answers = np.lib.format.open_memmap(folder / f"{name}.logits.npy", "w+", np.float32, (n, width))
+        answers[:] = np.nan
+        for batch in dataset.batches(PASS_BATCH):
+            answers[batch.rows] = ensemble.logits(batch)
+        answers.flush()
+    return Ensemble(ensemble.probes, _answers(folder, {name: d.store for name, d in datasets.items()}))
+
+
+def load_crossfit(folder: Path, settings: ProbeSettings, like: Dataset, stores: Mapping[str, Path]) -> CrossFit:
+    """What `map_answers` wrote under `folder`.
+
+    Args:
+        like: a dataset of the shape and classes it was trained on. stores: by the names given to `map_answers`.
+    """
+    return CrossFit(*(_load(folder / name, settings, like, stores) for name in PARTS))
+
+
+def _load(folder: Path, settings: ProbeSettings, like: Dataset, stores: Mapping[str, Path]) -> Ensemble:
+    folds = json.loads((folder / "ensemble.json").read_text())["folds"]
+    probes = (load_network(folder / str(f), settings, like.shape, n_outputs(like)) for f in range(folds))
+    return Ensemble(tuple(probes), _answers(folder, stores))
+
+
+def _answers(folder: Path, stores: Mapping[str, Path]) -> dict[Path, FloatArray]:
+    return {
+        store: np.load(folder / f"{name}.logits.npy", mmap_mode="r", allow_pickle=False)
+        for name, store in stores.items()
+    }
