@@ -1,4 +1,4 @@
-"""python -m benchmarks.detection list | run | page — see --help of each."""
+"""python -m benchmarks.detection list | run | page | docs — see --help of each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.detection.cases import expand, load_cases
+from benchmarks.detection.docs import write_docs
 from benchmarks.detection.page import write_page
 from benchmarks.detection.runner import run
 
@@ -15,19 +16,27 @@ from benchmarks.detection.runner import run
 def main(argv: list[str]) -> int:
     """Exit 0: every case that could run has rows; 1: some failed."""
     args = _parser().parse_args(argv)
+    if args.command == "docs":
+        print("\n".join(map(str, write_docs())))
+        return 0
     cases = [case for case in expand(load_cases(), args.split) if re.search(args.only, f"{case.group}/{case.name}")]
     if args.command == "list":
         print("\n".join(f"{case.group}/{case.name}" for case in cases))
         return 0
     if args.command == "run":
-        return run(cases, args)
-    print(write_page(args.split))
-    return 0
+        status = run(cases, args)
+    else:
+        print(write_page(args.split))
+        status = 0
+    if args.split == "report":  # the only figures that a page may quote
+        write_docs()
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("docs", help="docstrings and CSV → docs/detectors/*.md; `run` and `page` do it too")
     for name, words in (("list", "the cases"), ("run", "run what has no rows yet"), ("page", "CSV → HTML")):
         command = commands.add_parser(name, help=words)
         command.add_argument("--split", choices=("tune", "report"), default="report")
@@ -46,6 +55,9 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--price", action="store_true", help="extrapolate the cost of one downstream training")
     command.add_argument("--no-peers", action="store_true", help="only Lotgate's own rows, while improving it")
+    command.add_argument(
+        "--skip", action="append", default=[], metavar="DETECTOR", help="one without a vote that need not report either"
+    )
     command.add_argument("--keep-stale", action="store_true", help="do not run again what other code or settings ran")
 
 

@@ -24,6 +24,8 @@ class Data(BaseModel):
         of: the dataset itself, where this entry is a part of it under another name.
         classes: keep only these class indices; empty for all.
         halves: tune draws from one half of the rows and report from the other, so that they share no sample.
+        earlier: lots of the same size and attack that came before, unfiltered, and are given as context.
+        drawn_as: the dataset whose draws this one repeats, so that both have the very same lots.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +34,8 @@ class Data(BaseModel):
     of: str = ""
     classes: tuple[int, ...] = ()
     halves: bool = False
+    earlier: Annotated[int, Field(ge=0, le=20)] = 0
+    drawn_as: str = ""
     test: int = 1000
 
 
@@ -79,7 +83,9 @@ class Case(BaseModel):
 
     def draws(self, what: str) -> list[int]:
         """Seed words for one purpose: "rows" are shared by all attacks of a seed, so that their lots are paired."""
-        words = [what, self.split, self.dataset] + ([self.label, f"{self.rate:g}"] if what != "rows" else [])
+        words = [what, self.split, self.data.drawn_as or self.dataset] + (
+            [self.label, f"{self.rate:g}"] if what != "rows" else []
+        )
         return [self.seed, *(zlib.crc32(word.encode()) for word in words)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from benchmarks.detection.cases import Case
 from benchmarks.detection.data import Samples
 from lotgate.attacks import ATTACKS, Planted, planted, write_image_folder, write_table
 from lotgate.attacks.junk import TrustedCopy
+from lotgate.context import Context
 from lotgate.data import FloatArray
 
 BY_NAME = {attack.name: attack for attack in ATTACKS}
@@ -41,6 +42,7 @@ class Lot:
     Attributes:
         lot, trusted: what the product is given. target: the label column of tables.
         truth, poisoned, samples, test: ground truth, the planted lot with its attack, and clean test rows.
+        context: earlier lots as if they had been released; earlier: their ground truth, by the name of the release.
     """
 
     lot: Path
@@ -50,6 +52,8 @@ class Lot:
     poisoned: Planted
     samples: Samples
     test: tuple[FloatArray, npt.NDArray[Any]]
+    context: tuple[Context, ...] = ()
+    earlier: dict[str, Truth] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -59,7 +63,7 @@ class Lot:
 def make_lot(case: Case, samples: Samples, folder: Path) -> Lot:
     """Draws the rows, plants the attack and writes lot and trusted set under `folder`."""
     samples, pool = _part(case, samples)
-    lot_rows, trusted_rows, test_rows = deal(case, pool)
+    lot_rows, trusted_rows, test_rows, earlier_rows = deal(case, pool)
     (x, y), (trusted_x, trusted_y) = samples.take(lot_rows), samples.take(trusted_rows)
     poisoned = _plant(case, x, y, trusted_x, trusted_y, samples)
     if case.poisoned_trusted:
@@ -71,23 +75,46 @@ def make_lot(case: Case, samples: Samples, folder: Path) -> Lot:
     truth = write_part(folder / "lot", poisoned.x, poisoned.y, poisoned.planted, samples)
     write_part(folder / "trusted", trusted_x, trusted_y, np.zeros(len(trusted_y), bool), samples)
     suffix = "" if samples.is_image else ".csv"
-    cover = poisoned.cover if len(poisoned.cover) else np.zeros(len(poisoned.y), bool)
-    ids = truth["sample_id"].tolist()
+    before, known = _earlier(case, samples, earlier_rows, (trusted_x, trusted_y), folder)
     return Lot(
         folder / f"lot{suffix}", folder / f"trusted{suffix}", None if samples.is_image else TARGET,
-        Truth(dict(zip(ids, map(bool, poisoned.planted), strict=True)), dict(zip(ids, map(bool, cover), strict=True))),
-        poisoned, samples, samples.take(test_rows),
+        _truth(truth, poisoned), poisoned, samples, samples.take(test_rows), before, known,
     )  # fmt: skip
 
 
-def deal(case: Case, pool: Rows) -> tuple[Rows, Rows, Rows]:
-    """Rows of the lot, the trusted set and the test set, disjoint; the same for every attack and rate of a seed."""
+def _truth(written: pd.DataFrame, poisoned: Planted) -> Truth:
+    cover = poisoned.cover if len(poisoned.cover) else np.zeros(len(poisoned.y), bool)
+    ids = written["sample_id"].tolist()
+    return Truth(
+        dict(zip(ids, map(bool, poisoned.planted), strict=True)), dict(zip(ids, map(bool, cover), strict=True))
+    )
+
+
+def _earlier(
+    case: Case, samples: Samples, rows: Rows, trusted: tuple[FloatArray, npt.NDArray[Any]], folder: Path
+) -> tuple[tuple[Context, ...], dict[str, Truth]]:
+    """Lots that came before and were not filtered, each planted by a draw of its own with the same trigger."""
+    context, known = [], {}
+    for k, mine in enumerate(np.split(rows, case.data.earlier) if case.data.earlier else ()):
+        x, y = samples.take(mine)
+        poisoned = _plant(case.model_copy(update={"seed": case.seed + 1000 * (k + 1)}), x, y, *trusted, samples)
+        truth = write_part(folder / f"earlier{k + 1}", poisoned.x, poisoned.y, poisoned.planted, samples)
+        suffix, target = ("", None) if samples.is_image else (".csv", TARGET)
+        context.append(Context(case.dataset, k + 1, folder / f"earlier{k + 1}{suffix}", target))
+        known[context[-1].name] = _truth(truth, poisoned)
+    return tuple(context), known
+
+
+def deal(case: Case, pool: Rows) -> tuple[Rows, Rows, Rows, Rows]:
+    """Rows of the lot, the trusted set, the test set and all earlier lots together, disjoint; the same for every attack
+    and rate of a seed."""
     order = np.random.default_rng(case.draws("rows")).permutation(pool)
-    size, trusted = case.data.size, round(case.trusted * case.data.size)
-    if size + trusted + 20 > len(order):
+    size, trusted, before = case.data.size, round(case.trusted * case.data.size), case.data.earlier * case.data.size
+    if size + trusted + before + 20 > len(order):
         raise ValueError(f"{case.name}: {len(order)} rows are too few for a lot of {size} and {trusted} trusted")
     # the test rows come last: they stay the same at every trusted share that leaves room for them
-    return order[:size], order[size : size + trusted], order[size + trusted :][-case.data.test :]
+    spare = order[size + trusted :]
+    return order[:size], order[size : size + trusted], spare[before:][-case.data.test :], spare[:before]
 
 
 def write_part(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from lotgate import stages
+from lotgate.context import Context
 from lotgate.findings import Decision
+from lotgate.run_folder import CONTEXT_VERDICTS
 from lotgate.settings import BY_NAME, Settings
 
 PRODUCT = "lotgate"
@@ -25,6 +28,7 @@ class Screened:
         seconds: per step, as the steps noted them. wall: seconds of all steps together.
         peak_mb: largest resident memory of this process while the steps ran; base_mb: before they began.
         failed: detector → error, for those that did not run to their end.
+        earlier: verdicts of the context, None without one.
     """
 
     run: Path
@@ -36,15 +40,18 @@ class Screened:
     base_mb: float
     peak_mb: float
     failed: dict[str, str]
+    earlier: pd.DataFrame | None = None
 
 
-def bench_settings(settings: Settings, seed: int) -> Settings:
-    """The settings with the case's seed, and with every detector reporting; who votes stays as it is."""
-    every = {name: settings.detectors.get(name, {}) for name in BY_NAME}
+def bench_settings(settings: Settings, seed: int, skip: tuple[str, ...] = ()) -> Settings:
+    """The settings with the case's seed, and with every detector reporting but those to skip; who votes stays."""
+    every = {name: settings.detectors.get(name, {}) for name in BY_NAME if name not in skip}
     return settings.model_copy(update={"seed": seed, "detectors": every})
 
 
-def screen(run: Path, lot: Path, trusted: Path, target: str | None, settings: Settings) -> Screened:
+def screen(
+    run: Path, lot: Path, trusted: Path, target: str | None, settings: Settings, context: Sequence[Context] = ()
+) -> Screened:
     """What `lotgate scan` does, step by step; the page of the run is left out.
 
     A lot that fails its contract is decided without models, as the product does; its models are trained afterwards,
@@ -53,7 +60,7 @@ def screen(run: Path, lot: Path, trusted: Path, target: str | None, settings: Se
     stages.open_run(run)
     _reset_peak()
     base, start = _status_mb("VmRSS"), time.perf_counter()
-    stages.ingest(run, lot, trusted, target, "auto", settings)
+    stages.ingest(run, lot, trusted, target, "auto", settings, context)
     passed = stages.contract(run, settings).passed
     if passed:
         stages.gather(run, settings)
@@ -71,6 +78,7 @@ def screen(run: Path, lot: Path, trusted: Path, target: str | None, settings: Se
         run, decision, pd.read_parquet(run / "findings.parquet"), pd.read_parquet(run / "verdicts.parquet"),
         records, wall, base, peak,
         {f.stem: f.read_text(encoding="utf-8") for f in (run / "work/findings").glob("*.error")},
+        pd.read_parquet(earlier) if (earlier := run / CONTEXT_VERDICTS).exists() else None,
     )  # fmt: skip
 
 

@@ -35,11 +35,13 @@ class Wanted:
     Attributes:
         peers: ask them too. downstream: model to train on raw, kept and perfect sets; empty for none.
         price: also extrapolate the seconds of one training of the downstream model.
+        skip: detectors without a vote that are not to report either.
     """
 
     peers: bool = True
     downstream: str = ""
     price: bool = False
+    skip: tuple[str, ...] = ()
 
 
 def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> list[Row]:
@@ -55,19 +57,20 @@ def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> li
     start = time.perf_counter()
     lot = make_lot(case, samples, folder / "landing")
     planting = time.perf_counter() - start
-    settings = bench_settings(settings, case.seed)
+    settings = bench_settings(settings, case.seed, wanted.skip)
     common = _common(case, lot) | {"plant_seconds": round(planting, 2)}
     try:
-        screened = screen(folder / "run", lot.lot, lot.trusted, lot.target, settings)
+        screened = screen(folder / "run", lot.lot, lot.trusted, lot.target, settings, lot.context)
     except InputError as error:  # too few trusted rows, say: an outcome, and no reason to stop
         return [common | {"method": PRODUCT, "family": "lotgate", "decision": "refused", "absent": error.what}]
     common["decision"] = screened.decision.decision
     rows = _product_rows(lot, screened, settings)
+    rows[0] |= _context_columns(lot, screened.earlier)
     if wanted.downstream:
         rows[0] |= _downstream_columns(lot, screened, folder, wanted.downstream, case.seed)
     if wanted.price:
         rows[0]["training_seconds"] = round(training_seconds(Dataset.load(folder / "run/work/lot").usable()), 1)
-    if wanted.peers:
+    if wanted.peers and not lot.context:  # peers know no context
         rows += _peer_rows(case, lot, screened, settings)
     shutil.rmtree(folder)
     return [common | row for row in rows]
@@ -87,7 +90,7 @@ def _product_rows(lot: Lot, screened: Screened, settings: Settings) -> list[Row]
     flagged = (verdicts["action"] == "quarantine").to_numpy()
     rows: list[Row] = [
         {
-            "method": PRODUCT, "family": "lotgate", "seconds": round(screened.wall, 2),
+            "method": PRODUCT, "family": "lotgate", "seconds": round(screened.wall - _unpaid(screened, settings), 2),
             "base_mb": screened.base_mb, "peak_mb": screened.peak_mb,
             "headline": screened.decision.reasons[0],
             **{f"seconds_{step}": round(s, 2) for step, s in screened.seconds.items() if step in ("ingest", "gather")},
@@ -109,6 +112,12 @@ def _product_rows(lot: Lot, screened: Screened, settings: Settings) -> list[Row]
     return rows
 
 
+def _unpaid(screened: Screened, settings: Settings) -> float:
+    """Seconds of detectors that only report: nobody pays for them by default."""
+    mere = set(screened.findings["detector"].unique()) - set(settings.policy.voters)
+    return sum(screened.seconds.get(str(name), 0.0) for name in mere)
+
+
 def _peer_rows(case: Case, lot: Lot, screened: Screened, settings: Settings) -> list[Row]:
     """Peers judge the rows that the contract left: those the probe has features of."""
     evidence = stages.load_evidence(screened.run, settings)
@@ -123,6 +132,16 @@ def _peer_rows(case: Case, lot: Lot, screened: Screened, settings: Settings) -> 
             row |= measure(planted, cover, heard.answer.flagged, heard.answer.scores)
         rows.append(row)
     return rows
+
+
+def _context_columns(lot: Lot, earlier: pd.DataFrame | None) -> Row:
+    """Shares of the earlier lots' planted and of their clean rows that are now suspect."""
+    if earlier is None:
+        return {}
+    pairs = zip(earlier["context"], earlier["sample_id"], strict=True)
+    planted = np.array([lot.earlier[name].planted[i] for name, i in pairs], bool)
+    suspect = earlier["suspect"].to_numpy(bool)
+    return {"context_tpr": float(suspect[planted].mean()), "context_fpr": float(suspect[~planted].mean())}
 
 
 def _downstream_columns(lot: Lot, screened: Screened, folder: Path, model: str, seed: int) -> Row:

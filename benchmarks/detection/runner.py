@@ -87,11 +87,11 @@ def _one(case: Case, settings: Settings, code: str, wanted: Wanted, jobs: int) -
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
-    return Wanted(peers=not args.no_peers, downstream=args.downstream, price=args.price)
+    return Wanted(peers=not args.no_peers, downstream=args.downstream, price=args.price, skip=tuple(args.skip))
 
 
 def _figures(row: dict[str, Any]) -> str:
-    shown = {k: row.get(k) for k in ("tpr", "fpr", "f1", "auroc")}
+    shown = {k: row.get(k) for k in ("tpr", "fpr", "f1", "auroc", "context_tpr", "context_fpr")}
     return " ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None) + f" {row['decision']}"
 
 

@@ -1,0 +1,199 @@
+"""Pages of the detectors and the table of goals, from made-up rows in the schema of the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import pytest
+
+from benchmarks.detection import docs, page, results
+from benchmarks.detection.cases import expand, load_cases
+from benchmarks.detection.docs import HEADINGS, pages, sections, write_docs
+from benchmarks.detection.goals import every_goal, goal_table
+from benchmarks.detection.page import coverage, ordered_methods, write_page
+from benchmarks.detection.results import COLUMNS
+from benchmarks.detection.standing import standing
+from lotgate.detectors import DETECTORS
+from lotgate.detectors.spectral_signatures import SpectralSignatures
+from lotgate.errors import LotgateError
+from lotgate.findings import Policy
+
+VOTER, REPORTER = "disagreement", "spectral_signatures"
+
+
+def _lot(methods: dict[str, dict[str, Any]], **fields: Any) -> list[dict[str, Any]]:
+    """The rows of one lot: what all share, then what each method says."""
+    common = {
+        "split": "report", "group": "images", "dataset": "digits", "attack": "patch", "kind": "backdoor", "rate": 0.05,
+        "trusted": 0.2, "poisoned_trusted": 0.0, "seed": 0, "classes": 10, "decision": "accept_with_quarantine",
+        "n": 1200, "n_planted": 60, "fpr": 0.001, "flagged_share": 0.05, "seconds": 2.0, "code": "abc",
+    } | fields  # fmt: skip
+    seed, attack = common["seed"], common["attack"]
+    name = f"{common['dataset']}-{attack}-r{common['rate']:g}-t{common['trusted']:g}-s{seed}"
+    families = {"lotgate": "lotgate", VOTER: "detector", REPORTER: "reporter", "pyod_lof": "peer"}
+    return [
+        common | {"case": name, "method": method, "family": families.get(method, "detector")} | said
+        for method, said in methods.items()
+    ]
+
+
+def _said(tpr: float, f1: float, **more: Any) -> dict[str, Any]:
+    return {"tpr": tpr, "f1": f1, "auroc": (1 + tpr) / 2} | more
+
+
+def _rows() -> pd.DataFrame:
+    """Patches that only the reporter finds, flips that only the voter finds, and a clean lot; an attack has 2 seeds."""
+    rows: list[dict[str, Any]] = []
+    for seed, (found, f1) in enumerate(((0.9, 0.9375), (0.8, 0.8125))):
+        patch = {
+            "lotgate": _said(found, f1, seconds=10.0), VOTER: _said(0.1, 0.125), "pyod_lof": _said(0.0, 0.0),
+            REPORTER: _said(found, f1, seconds=1.0),
+        }  # fmt: skip
+        rows += _lot(patch, seed=seed)
+        flips = {"lotgate": _said(0.9, 0.9), VOTER: _said(0.75, 0.75), REPORTER: _said(0.2, 0.25)}
+        rows += _lot(flips, seed=seed, attack="label_flip_random", kind="label_flip")
+    quiet = {"n_planted": 0, "tpr": None, "f1": None, "auroc": None, "flagged_share": 0.0, "decision": "accept"}
+    clean = {"lotgate": quiet, VOTER: quiet | {"flagged_share": 0.0625}, REPORTER: quiet | {"flagged_share": 0.004}}
+    rows += _lot(clean, attack="none", kind="none", rate=0.0)
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def test_a_page_has_the_words_of_the_docstring_and_the_figures_of_the_rows() -> None:
+    text = pages(_rows())[f"{VOTER}.md"]
+    told = sections(next(detector for detector in DETECTORS if detector.name == VOTER))
+    for heading, title in HEADINGS.items():
+        assert f"\n## {title}\n" in text
+        assert told[heading] in text
+    assert "| patch | 2 | 0.100 | 0.100 | 0.0010 | 0.0010 | 0.125 | 0.125 | 0.550 | 0.550 |" in text
+    assert "| **all** | 4 | 0.425 | 0.100 |" in text
+    assert "It votes by default" in text
+    assert "cases run, a verdict so far; the rule is in the [index]" in text
+    assert "it flags 0.0625 of clean lots, more than 0.03" in text, "it carries a case, and is too loud"
+    assert "| digits | label_flip_random | 0.05 | 0.2 | 0 | 2 | 0.750 |" in text
+    assert "| images | 1 | 0.0625 | 0.0625 (digits) | 5 | 2.00 |" in text
+    assert "### Regression: 5% poison, 20% trusted\n\nNot measured yet." in text
+
+
+def test_a_detector_that_does_not_vote_says_so_with_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    fewer = Policy(voters=tuple(name for name in Policy().voters if name != REPORTER))
+    monkeypatch.setattr(docs, "Policy", lambda: fewer)
+    found = pages(_rows())
+    top = found[f"{REPORTER}.md"].split("## What it catches")[0]
+    assert "**It does not vote by default**" in top
+    assert "mean F1 0.562 on images at 5% poison, 0.0040 of clean lots flagged" in top
+    assert "alone in finding half of the poison in 2 of 4 poisoned lots, ahead of every other voter in 1 of 2" in top
+    assert "**It earns its place**" in top, "what contradicts the policy is said, and not smoothed over"
+    (line,) = [line for line in found["README.md"].splitlines() if f"[{REPORTER}]" in line]
+    assert "| **no** | 0.562 | – | – | 0.0040 | 2 of 4 | 1 of 2 | yes |" in line
+
+
+def test_being_alone_needs_half_of_the_poison_and_no_other_voter() -> None:
+    rows = _rows()
+    before = standing(rows, REPORTER)
+    assert (len(before.alone), before.carried, before.led, before.earns) == (2, 1, 1, True)
+    rows.loc[(rows["method"] == VOTER) & (rows["attack"] == "patch"), ["tpr", "f1"]] = 0.78125
+    after = standing(rows, REPORTER)
+    assert (len(after.alone), after.carried, after.led, after.earns) == (0, 0, 0, False), (
+        "0.875 leads 0.781 by too little"
+    )
+    assert "the other voters do as well in each of 2 cases" in after.short_of()
+    assert len(standing(rows, VOTER).alone) == 4, "a reporter takes nothing from a voter"
+
+
+def test_a_detector_that_failed_is_counted_and_not_averaged() -> None:
+    rows = _rows()
+    silent = (rows["method"] == REPORTER) & (rows["seed"] == 1) & (rows["attack"] == "patch")
+    rows.loc[silent, ["n", "n_planted", "tpr", "fpr", "f1", "auroc", "flagged_share"]] = float("nan")
+    rows.loc[silent, "family"] = "detector"
+    found = standing(rows, REPORTER)
+    assert (found.failed, found.poisoned, len(found.alone)) == (1, 3, 1)
+    assert "Lots without an answer: 1." in pages(rows)[f"{REPORTER}.md"]
+    assert ordered_methods(rows)[:3] == ["lotgate", VOTER, REPORTER], "named once, though of two families"
+
+
+def test_without_results_every_page_is_there_and_none_has_a_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "nothing")
+    written = write_docs(tmp_path / "docs")
+    assert {path.name for path in written} == {"README.md", *(f"{detector.name}.md" for detector in DETECTORS)}
+    for path in written:
+        text = path.read_text(encoding="utf-8")
+        assert "ot measured yet" in text
+        assert "AUROC |" not in text and "Its row: " not in text
+
+
+@pytest.mark.parametrize("heading", HEADINGS)
+def test_a_missing_or_empty_heading_raises(heading: str) -> None:
+    text = SpectralSignatures.__doc__ or ""
+    for broken in (text.replace(f"    {heading}:\n", ""), _emptied(text, heading)):
+
+        class Undocumented(SpectralSignatures):
+            name: ClassVar = "undocumented"
+
+        Undocumented.__doc__ = broken
+        with pytest.raises(LotgateError, match=f"undocumented says nothing under {heading}"):
+            sections(Undocumented)
+
+
+def _emptied(text: str, heading: str) -> str:
+    before, _, after = text.partition(f"    {heading}:\n")
+    lines = after.split("\n")
+    rest = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith(" " * 8)), len(lines))
+    return f"{before}    {heading}:\n" + "\n".join(lines[rest:])
+
+
+def test_committed_pages_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    for path in write_docs(tmp_path):
+        committed = docs.FOLDER / path.name
+        assert committed.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), (
+            f"{committed.name} is stale: run python -m benchmarks.detection docs"
+        )
+
+
+def test_goals_say_what_was_reached_over_how_many_cases_and_what_has_no_rows() -> None:
+    rows = _rows()
+    goals = {goal.goal: goal for goal in every_goal(rows)}
+    f1 = goals["mean F1, all attacks but plain label flips, ≥ 1% poison, 20% trusted"]
+    assert (f1.reached, f1.cases, f1.short) == (False, 1, 0)
+    assert f1.measured.startswith("0.875, least 0.875")
+    clean = goals["clean lots: quarantined share, worst lot; none rejected"]
+    assert (clean.reached, clean.cases) == (True, 1)
+    unmeasured = goals["two-class lots: clean lots: quarantined share, worst lot; none rejected"]
+    assert (unmeasured.reached, unmeasured.cases) == (None, 0)
+    assert unmeasured not in goal_table(rows)
+    rows.loc[(rows["method"] == "lotgate") & (rows["attack"] == "none"), ["decision", "flagged_share"]] = [
+        "refused", float("nan"),
+    ]  # fmt: skip
+    (clean,) = [goal for goal in goal_table(rows) if goal.goal.startswith("clean lots")]
+    assert (clean.reached, clean.short) == (False, 1), "a clean lot that was refused is a clean lot that was rejected"
+
+
+def test_the_cost_of_a_scan_is_told_in_trainings_with_and_without_de_pois() -> None:
+    rows = _rows()
+    own = (rows["method"] == "lotgate") & (rows["attack"] == "patch")
+    rows.loc[own, "training_seconds"] = 20.0
+    critic = rows[own].assign(method="de_pois", family="detector", seconds=7.0)
+    goals = {goal.goal: goal for goal in goal_table(pd.concat([rows, critic], ignore_index=True))}
+    whole = goals["images: a whole scan, in trainings of the downstream model"]
+    rest = goals["images: a whole scan without De-Pois, in trainings of the downstream model"]
+    assert (whole.measured.split()[0], whole.reached) == ("0.500", True)
+    assert (rest.measured.split()[0], rest.reached) == ("0.150", True)
+
+
+def test_the_page_of_a_partial_run_names_what_was_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    results.write_csv("report", _rows())
+    (tmp_path / "versions.json").write_text('{"lotgate": "0.1.0"}')
+    table = coverage(_rows(), "report")
+    images = [case for case in expand(load_cases(), "report") if case.group == "images"]
+    run = sum(case.name in set(_rows()["case"]) for case in images)
+    assert run == 4
+    assert (table.loc["images", "cases"], table.loc["images", "run"]) == (len(images), run)
+    text = write_page("report").read_text(encoding="utf-8")
+    assert f"{int(table['run'].sum())} of {int(table['cases'].sum())} cases run" in text
+    assert 'class="text not-measured"' in text and 'class="text missed"' in text
+    assert "mnist_t10k" in text
