@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +29,13 @@ from lotgate.probe import (
     n_outputs,
     save_probe,
     train_probe,
-)  # fmt: skip
+)
 
 SALT = "crossfit:"
 FOLDS = 2  # half a lot teaches its triggers; more folds cost two trainings each
 VOUCHED_FOLDS = 4  # trusted rows are few: each model should see most of them
 FEW = 10  # trusted rows, below which a fold has no scale of its own
 SIFTED = 0.7  # share of the suspect rows that the sifted model may learn from
-
-
 PARTS = ("learned", "vouched", "sifted")
 
 
@@ -74,7 +72,7 @@ class Ensemble:
 
 @dataclass(frozen=True, eq=False)
 class CrossFit:
-    """Both ensembles of a lot.
+    """The three ensembles of a lot.
 
     Attributes:
         learned: trained on lot and trusted rows outside the fold. vouched: on trusted rows outside the fold only.
@@ -127,8 +125,7 @@ def fit_excess(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Excess:
     parts = [found[folds == f] if (folds == f).sum() >= FEW else found for f in range(n_folds)]
     centre = np.array([np.median(part) for part in parts])
     spread = np.array([max(float(np.quantile(p, 0.9) - np.median(p)), 1e-9) for p in parts])
-    scaled = Excess(crossfit, centre, spread, np.zeros(0))
-    return replace(scaled, usual=scaled.of_all(vetted))
+    return Excess(crossfit, centre, spread, (found - centre[folds]) / spread[folds])
 
 
 def log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
@@ -158,36 +155,30 @@ def train_crossfit(
     """
     learned, sifted = [], []
     for fold in range(FOLDS):
-        lot, known = _outside([suspect], fold, FOLDS), _outside(vetted, fold, FOLDS) or list(vetted)
-        sieve = train_probe(_pool(known), settings, rng, say)
-        learned.append(train_probe(_pool([*lot, *known]), settings, rng, say))
-        sifted.append(train_probe(_pool([*(_least_contradicted(sieve, d) for d in lot), *known]), settings, rng, say))
-    vouched = [
-        train_probe(_pool(_outside(vetted, fold, VOUCHED_FOLDS) or vetted), settings, rng, say)
-        for fold in range(VOUCHED_FOLDS)
-    ]
+        lot, known = outside([suspect], fold, FOLDS), _known(vetted, fold, FOLDS)
+        sieve = train_probe(Pool(known), settings, rng, say)
+        learned.append(train_probe(Pool((*lot, *known)), settings, rng, say))
+        sifted.append(train_probe(Pool((*(_least_contradicted(sieve, d) for d in lot), *known)), settings, rng, say))
+    vouched = [train_probe(Pool(_known(vetted, f, VOUCHED_FOLDS)), settings, rng, say) for f in range(VOUCHED_FOLDS)]
     return CrossFit(Ensemble(tuple(learned)), Ensemble(tuple(vouched)), Ensemble(tuple(sifted)))
 
 
-def _outside(datasets: Sequence[Dataset], fold: int, folds: int) -> list[Dataset]:
-    """The rows outside the fold; empty where there are none, and one or two rows must judge themselves."""
+def outside(datasets: Sequence[Dataset], fold: int, folds: int) -> list[Dataset]:
+    """The rows outside the fold, of the datasets that have any."""
     parts = (d.select(d.ids[fold_of(d.ids, folds, SALT) != fold]) for d in datasets)
     return [part for part in parts if len(part)]
 
 
+def _known(vetted: Sequence[Dataset], fold: int, folds: int) -> tuple[Dataset, ...]:
+    """Trusted rows outside the fold; where there are none, all of them: one or two rows must judge themselves."""
+    return tuple(outside(vetted, fold, folds) or (d for d in vetted if len(d)))
+
+
 def _least_contradicted(vouched: Probe, lot: Dataset) -> Dataset:
     """The share SIFTED of the rows whose labels the model contradicts least."""
-    doubt = np.concatenate(
-        [
-            contradiction(log_softmax(forward(vouched.network, b.x, vouched.device)[1]), b.y)
-            for b in lot.batches(PASS_BATCH)
-        ]
-    )
+    answers = [forward(vouched.network, batch.x, vouched.device)[1] for batch in lot.batches(PASS_BATCH)]
+    doubt = contradiction(log_softmax(np.concatenate(answers)), lot.y)
     return lot.select(lot.ids[np.argsort(doubt, kind="stable")[: max(1, round(SIFTED * len(lot)))]])
-
-
-def _pool(datasets: Sequence[Dataset]) -> Pool:
-    return Pool(tuple(d for d in datasets if len(d)))
 
 
 def map_answers(crossfit: CrossFit, datasets: Mapping[str, Dataset], folder: Path) -> CrossFit:

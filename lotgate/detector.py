@@ -6,15 +6,17 @@ batch, now or later. There is no field for ground truth anywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import class_inflation
+from lotgate.calibration import Calibration, calibrate, class_inflation
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -59,6 +61,47 @@ class Scorer(Protocol):
 
     def p_value(self, scores: Scores) -> Scores:
         """(B,) in (0, 1]: how often a clean sample would score at least this, from held-out trusted rows."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CalibratedScorer(ABC):
+    """What scorers share whose p-values come from the scores of clean rows; see `calibrated`.
+
+    Attributes:
+        rate: how often a clean row exceeds the threshold.
+        calibration: of clean rows' scores; None until there are any.
+    """
+
+    rate: float
+    calibration: Calibration | None = None
+
+    @property
+    def threshold(self) -> float:
+        return self._known().threshold(self.rate)
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Scores: ...
+
+    def p_value(self, scores: Scores) -> Scores:
+        return self._known().p_value(scores)
+
+    def _known(self) -> Calibration:
+        if self.calibration is None:
+            raise ValueError(f"{type(self).__name__} was asked before it was calibrated")
+        return self.calibration
+
+
+S = TypeVar("S", bound=CalibratedScorer)
+
+
+def calibrated(scorer: S, clean: Sequence[Dataset]) -> S:
+    """The scorer, calibrated on its own scores of these rows."""
+    return replace(scorer, calibration=calibrate(score_all(scorer, clean)))
+
+
+def score_all(scorer: Scorer, datasets: Sequence[Dataset]) -> Scores:
+    """(N,) scores of all rows of the datasets, one after the other."""
+    return np.concatenate([scorer.score(batch) for d in datasets for batch in d.batches(SCAN_BATCH)])
 
 
 class Detector(BaseModel):
@@ -120,5 +163,5 @@ def judge(name: str, scorer: Scorer, evidence: Evidence) -> pd.DataFrame:
 
 def score_dataset(name: str, scorer: Scorer, dataset: Dataset) -> pd.DataFrame:
     """Findings of a fitted scorer over a dataset."""
-    scores = np.concatenate([scorer.score(batch) for batch in dataset.batches(SCAN_BATCH)])  # (N,)
+    scores = score_all(scorer, (dataset,))  # (N,)
     return findings_frame(dataset.ids, name, scores, scorer.p_value(scores), scores > scorer.threshold)

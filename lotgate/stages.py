@@ -102,7 +102,7 @@ def contract(run: Path, settings: Settings) -> GateResult:
 
 
 def gather(run: Path, settings: Settings) -> Path:
-    """Trains the probe on the lot and its twin on trusted rows, and maps their features → work/probe, work/twin."""
+    """Trains the probe, its twin and the cross-fitted models, and maps what they say → work/probe, twin, crossfit."""
     with timed(run, "gather"):
         evidence = split(run, settings)
         suspect = evidence.suspect

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol
 
 import numpy as np
@@ -11,12 +11,11 @@ import numpy.typing as npt
 from pydantic import Field
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from lotgate.calibration import Calibration, calibrate
-from lotgate.crossfit import FOLDS, SALT, contradiction, log_softmax
+from lotgate.crossfit import FOLDS, SALT, contradiction, log_softmax, outside
 from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
 from lotgate.errors import InputError
-from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
+from lotgate.probe import Probe, ProbeSettings, forward, train_probe
 
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 
@@ -82,16 +81,15 @@ class Disagreement(Detector):
             models = self._train_folds(vetted, n_folds, rng)  # the first models see trusted rows only
         fitted = self._calibrated(models, vetted)
         for drop in drops:
-            kept = [d.select(d.ids[fitted.p_value(_score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
+            kept = [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
             fitted = self._calibrated(self._train_folds(kept, n_folds, rng), vetted)
         return fitted
 
     def _calibrated(self, models: tuple[Model, ...], vetted: Sequence[Dataset]) -> DisagreementScorer:
-        scorer = DisagreementScorer(models, _residual_scale(models, vetted), calibrate(np.zeros(1)), self.rate)
-        return replace(scorer, calibration=calibrate(_score_all(scorer, vetted)))
+        return calibrated(DisagreementScorer(models, _residual_scale(models, vetted), rate=self.rate), vetted)
 
     def _train_folds(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> tuple[Model, ...]:
-        return tuple(self._train(_outside(rows, f, n_folds), rng) for f in range(n_folds))
+        return tuple(self._train(Pool(tuple(outside(rows, f, n_folds))), rng) for f in range(n_folds))
 
     def _train(self, pool: Pool, rng: np.random.Generator) -> Model:
         if len(pool.shape) == 3:
@@ -152,7 +150,7 @@ class ConstantModel:
 
 
 @dataclass(frozen=True, eq=False)
-class DisagreementScorer:
+class DisagreementScorer(CalibratedScorer):
     """One model per fold; a sample is scored by the model of its own fold, which has not seen it.
 
     Attributes:
@@ -161,12 +159,6 @@ class DisagreementScorer:
 
     models: Sequence[Model]
     scale: float
-    calibration: Calibration
-    rate: float
-
-    @property
-    def threshold(self) -> float:
-        return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
         folds = fold_of(batch.ids, len(self.models), SALT)
@@ -176,9 +168,6 @@ class DisagreementScorer:
             if len(mine):
                 scores[mine] = disagreement(model.predict(batch.x[mine]), batch.y[mine], self.scale)
         return scores
-
-    def p_value(self, scores: Scores) -> Scores:
-        return self.calibration.p_value(scores)
 
 
 def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:
@@ -190,21 +179,10 @@ def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale:
     return contradiction(predicted, y) if y.dtype == np.int64 else np.asarray(np.abs(y - predicted[:, 0]) / scale)
 
 
-def _outside(datasets: Sequence[Dataset], fold: int, folds: int) -> Pool:
-    """The rows of these datasets that are not in the fold."""
-    parts = (d.select(d.ids[fold_of(d.ids, folds, SALT) != fold]) for d in datasets)
-    return Pool(tuple(part for part in parts if len(part)))
-
-
-def _score_all(scorer: DisagreementScorer, datasets: Sequence[Dataset]) -> Scores:
-    return np.concatenate([scorer.score(batch) for d in datasets for batch in d.batches(PASS_BATCH)])
-
-
 def _residual_scale(models: Sequence[Model], vetted: Sequence[Dataset]) -> float:
     if vetted[0].task == "classification":
         return 1.0
-    unit = DisagreementScorer(models, 1.0, calibrate(np.zeros(1)), 0.5)
-    return float(np.median(_score_all(unit, vetted))) or 1.0
+    return float(np.median(score_all(DisagreementScorer(models, 1.0, rate=0.5), vetted))) or 1.0
 
 
 def _silent(words: str) -> None:

@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from lotgate.calibration import Calibration, calibrate
+from lotgate.calibration import calibrate
 from lotgate.crossfit import Excess, fit_excess
 from lotgate.data import Batch
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores
 
 MIN_ROWS = 100  # models of fewer trusted rows fail on whole kinds of samples: no tail tells how far
 
@@ -56,23 +56,14 @@ class ExcessConfidence(Detector):
         assert evidence.crossfit is not None  # require() has checked them
         vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
         excess = fit_excess(evidence.crossfit, vetted)
-        return ExcessScorer(excess, calibrate(excess.usual, MIN_ROWS), self.rate)
+        return ExcessScorer(excess, rate=self.rate, calibration=calibrate(excess.usual, MIN_ROWS))
 
 
 @dataclass(frozen=True, eq=False)
-class ExcessScorer:
+class ExcessScorer(CalibratedScorer):
     """Log-likelihood ratios of the two ensembles, calibrated on trusted rows."""
 
     excess: Excess
-    calibration: Calibration
-    rate: float
-
-    @property
-    def threshold(self) -> float:
-        return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
         return self.excess.of(batch)
-
-    def p_value(self, scores: Scores) -> Scores:
-        return self.calibration.p_value(scores)

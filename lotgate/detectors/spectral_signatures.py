@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from lotgate.calibration import Calibration, calibrate
 from lotgate.data import Batch, Dataset, fold_of
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated
 from lotgate.probe import PASS_BATCH, Probe
 
 Vector = npt.NDArray[np.float64]
@@ -60,15 +59,12 @@ class SpectralSignatures(Detector):
         centres, directions = class_directions(probe, evidence.suspect, n_classes)
         reference = evidence.trusted or evidence.suspect
         location, spread = _scale(probe, reference, centres, directions, robust=evidence.trusted is None)
-        unfitted = SpectralScorer(probe, centres, directions, location, spread, calibrate(np.zeros(1)), self.rate)
-        null = evidence.heldout or evidence.suspect
-        return SpectralScorer(
-            probe, centres, directions, location, spread, calibrate(score_all(unfitted, null)), self.rate
-        )
+        scorer = SpectralScorer(probe, centres, directions, location, spread, rate=self.rate)
+        return calibrated(scorer, (evidence.heldout or evidence.suspect,))
 
 
 @dataclass(frozen=True, eq=False)
-class SpectralScorer:
+class SpectralScorer(CalibratedScorer):
     """Per half h and class c: direction v (2, K, D) through centre μ (2, K, D), location and spread (2, K) along it."""
 
     probe: Probe
@@ -76,25 +72,11 @@ class SpectralScorer:
     directions: Vector
     location: Vector
     spread: Vector
-    calibration: Calibration
-    rate: float
-
-    @property
-    def threshold(self) -> float:
-        return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
         half = fold_of(batch.ids, 2)
         along = projections(self.probe.features(batch), half, batch.y, self.centres, self.directions)  # (B,)
         return np.asarray(np.square((along - self.location[half, batch.y]) / self.spread[half, batch.y]))
-
-    def p_value(self, scores: Scores) -> Scores:
-        return self.calibration.p_value(scores)
-
-
-def score_all(scorer: SpectralScorer, dataset: Dataset) -> Scores:
-    """(N,) scores of a whole dataset."""
-    return np.concatenate([scorer.score(batch) for batch in dataset.batches(PASS_BATCH)])
 
 
 def projections(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,11 +11,9 @@ import numpy.typing as npt
 from pydantic import Field
 from sklearn.neighbors import NearestNeighbors
 
-from lotgate.calibration import Calibration, calibrate
-from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.data import Batch, FloatArray, Pool, fold_of
+from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated
 from lotgate.errors import InputError
-from lotgate.probe import PASS_BATCH
 
 SALT = "distance:"
 SIDE = 16  # pixels: finer detail only adds noise to a distance
@@ -69,8 +67,7 @@ class TrustedDistance(Detector):
             raise InputError(
                 "trusted_distance has too few trusted rows", where="trusted set", action="vet some more samples"
             )
-        scorer = DistanceScorer(trees, self.folds, calibrate(np.zeros(1)), self.rate)
-        return replace(scorer, calibration=calibrate(_score_all(scorer, vetted)))
+        return calibrated(DistanceScorer(trees, self.folds, rate=self.rate), vetted)
 
     def _tree(self, x: FloatArray, outside: Mask, alike: Mask) -> NearestNeighbors | None:
         """The neighbours of a group outside a fold; of any group where it has none there; None where nobody is."""
@@ -81,17 +78,11 @@ class TrustedDistance(Detector):
 
 
 @dataclass(frozen=True, eq=False)
-class DistanceScorer:
+class DistanceScorer(CalibratedScorer):
     """Per fold and group, the neighbours that lie outside the fold."""
 
     trees: Mapping[tuple[int, int], NearestNeighbors]
     folds: int
-    calibration: Calibration
-    rate: float
-
-    @property
-    def threshold(self) -> float:
-        return self.calibration.threshold(self.rate)
 
     def score(self, batch: Batch) -> Scores:
         folds, groups = fold_of(batch.ids, self.folds, SALT), group_of(batch.x, batch.y)
@@ -101,9 +92,6 @@ class DistanceScorer:
             tree = self.trees.get((f, g)) or self.trees[f, min(key[1] for key in self.trees)]
             scores[mine] = mean_distance(tree, _vectors(batch.x[mine]))
         return scores
-
-    def p_value(self, scores: Scores) -> Scores:
-        return self.calibration.p_value(scores)
 
 
 def group_of(x: FloatArray, y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -127,7 +115,3 @@ def averaged_down(x: FloatArray, side: int = SIDE) -> FloatArray:
 
 def _vectors(x: FloatArray) -> FloatArray:
     return (averaged_down(x) if x.ndim == 4 else x).reshape(len(x), -1)
-
-
-def _score_all(scorer: DistanceScorer, datasets: tuple[Dataset, ...]) -> Scores:
-    return np.concatenate([scorer.score(batch) for d in datasets for batch in d.batches(PASS_BATCH)])
