@@ -5,7 +5,8 @@ held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest T
 TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by
 probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape drawn towards a prior, kept heavier than
 exponential, and 1/k heavier still for k exceedances: that is what an exponential tail of unknown mean predicts for the
-next row. So extrapolation errs towards larger p-values, the more so the fewer the rows.
+next row. A dozen exceedances often lack the hard rows that a lot has, so there the shape is heavier by FEW_HEAVIER,
+falling with 1/k². So extrapolation errs towards larger p-values, the more so the fewer the rows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is loo
 MIN_ROWS = 40  # fewer held-out rows are ranked only: nothing is known of their tail
 SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
 PRIOR_SHAPE = 0.15
+FEW_HEAVIER = 0.2  # at TAIL_ROWS exceedances
 PRIOR_ROWS = 40  # what the prior shape counts for: a dozen exceedances say little about a shape
 
 
@@ -95,4 +97,5 @@ def calibrate(heldout: Scores, min_rows: int = MIN_ROWS) -> Calibration:
     weighted = (excess * (k - np.arange(1, k + 1) + 0.35) / k).mean()  # E[X (1 - F(X))]
     fitted = 2 - mean / max(mean - 2 * weighted, 1e-12)
     shape = float(np.clip((k * fitted + PRIOR_ROWS * PRIOR_SHAPE) / (k + PRIOR_ROWS), *SHAPE_RANGE))
-    return Calibration(ordered, start, float(mean * (1 - shape)), min(shape + 1 / k, SHAPE_RANGE[1]))
+    heavier = shape + 1 / k + FEW_HEAVIER * (TAIL_ROWS / k) ** 2
+    return Calibration(ordered, start, float(mean * (1 - shape)), min(heavier, SHAPE_RANGE[1]))

@@ -35,8 +35,8 @@ class Evidence:
     Attributes:
         suspect: the samples on trial, readable and with known labels.
         trusted: vetted reference rows, which models may be trained on; None without a trusted set.
-        heldout: vetted rows that neither probe nor twin was trained on: they calibrate. None without a trusted set.
-        probe: the model trained on the suspect lot, with its feature maps over all three datasets.
+        heldout: vetted rows that the twin was not trained on: they calibrate. None without a trusted set.
+        probe: the model trained on all three datasets alike, with its feature maps over them.
         twin: the same model trained on `trusted` only; None without a trusted set.
         crossfit: models of lot and trusted rows that answer for rows they never saw; classification with a trusted
             set only, else None.

@@ -61,12 +61,12 @@ class Policy(BaseModel):
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,
-        "unexplained_clusters": 0.2,
+        "unexplained_clusters": 0.6,
         "de_pois": 0.2,
         "trusted_distance": 0.3,
         "excess_confidence": 0.5,
     }
-    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
     follow_up_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     false_alarm_cost: Annotated[float, Field(ge=0.0, le=1000)] = 3.0
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.03

@@ -1,7 +1,9 @@
-"""The probe: a small network trained once on the lot, its feature maps on disk shared by all detectors.
+"""The probe: a small network trained once on lot and trusted rows, its feature maps on disk shared by all detectors.
 
 Activation clustering and spectral signatures look at what a model *trained on the suspect lot* made of each sample.
-The probe is that model, no larger than it must be; its *twin* is the same network trained on trusted rows only.
+The probe is that model, no larger than it must be. Trusted rows are trained on too: a network places the rows that it
+learned from elsewhere than others, and trusted rows must lie where clean rows of the lot do. Its *twin* is the same
+network trained on trusted rows only.
 One pass without gradients writes penultimate features and logits to float32 memory maps.
 """
 

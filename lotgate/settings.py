@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
     Attributes:
         seed: of everything random: the split of the trusted set, weights, batch order.
-        heldout_rate: share of the trusted set that no model is trained on; it calibrates the detectors.
+        heldout_rate: share of the trusted set that no model of trusted rows alone learns from; it calibrates detectors.
         detectors: parameters by detector name; detectors left out run with their defaults.
         context: earlier releases, as DATASET@VERSION, that are fetched from the registry and judged with the lot.
         ingest, contract, probe, policy, registry, train: see the classes.

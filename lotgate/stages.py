@@ -24,7 +24,7 @@ from lotgate import __version__
 from lotgate.context import Context, context_check, context_words, load_union, part_verdicts, read_context, summarise
 from lotgate.contract import contract as make_contract
 from lotgate.crossfit import CrossFit, load_crossfit, map_answers, train_crossfit
-from lotgate.data import Dataset
+from lotgate.data import Dataset, Pool
 from lotgate.detector import Evidence, judge
 from lotgate.errors import ContextError, InputError, LotError, TrustedError
 from lotgate.files import write_table, write_text
@@ -115,7 +115,9 @@ def gather(run: Path, settings: Settings) -> Path:
         shared = {"lot": suspect}
         if evidence.trusted is not None:
             shared["trusted"] = load_trusted(run).usable()
-        probe = train_probe(suspect, settings.probe, generator(settings, "probe"), _say("probe"))
+        known = [d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d)]
+        both = Pool((suspect, *known))  # trained alike on both kinds, the probe treats clean rows of both alike
+        probe = train_probe(both, settings.probe, generator(settings, "probe"), _say("probe"))
         map_features(probe, shared, run / "work/probe")
         if evidence.trusted is not None:
             twin = train_probe(evidence.trusted, settings.probe, generator(settings, "twin"), _say("twin"))

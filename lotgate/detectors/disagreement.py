@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from lotgate.crossfit import FOLDS, SALT, contradiction, log_softmax, outside
+from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
+from lotgate.crossfit import SALT, contradiction, log_softmax, outside
 from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
-from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
+from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
 from lotgate.errors import InputError
 from lotgate.probe import Probe, ProbeSettings, forward, train_probe
 
@@ -37,11 +37,13 @@ class Disagreement(Detector):
         Trusted rows, each held out from the model that scores it, give p-values. The first models see trusted rows
         only; then suspect rows join them, but of either kind none with p ≤ drops[i], and the models are trained again:
         poison teaches little, good rows teach much, and suspect rows stay exchangeable with trusted ones, which are
-        trimmed alike. Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for the
-        first two rounds.
+        trimmed alike. A table's models are committees of trees, a linear model and nearest neighbours, weighted by
+        what they make of trusted rows they have not seen (lotgate.committee). Images start from the sifted models of
+        lotgate.crossfit, in its two folds, which stand for the first two rounds.
     Cost:
-        Tables: folds × (1 + |drops|) gradient-boosted ensembles on (folds − 1) / folds of the rows, the first on
-        trusted rows only. Images: two trainings of the probe's network on half of the rows.
+        Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
+        kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
+        the rows.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM).
@@ -74,56 +76,38 @@ class Disagreement(Detector):
             )
         vetted = (trusted, heldout)
         if suspect.modality == "image" and crossfit is not None:
-            n_folds, drops = FOLDS, self.drops[1:]
             models: tuple[Model, ...] = tuple(NetworkModel(probe) for probe in crossfit.sifted.probes)
+            drops = self.drops[1:]
         else:
-            n_folds, drops = self.folds, self.drops
-            models = self._train_folds(vetted, n_folds, rng)  # the first models see trusted rows only
+            models = self._train(vetted, vetted, self.folds, KINDS, rng)  # the first models see trusted rows only
+            drops = self.drops
         fitted = self._calibrated(models, vetted)
         for drop in drops:
             kept = [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
-            fitted = self._calibrated(self._train_folds(kept, n_folds, rng), vetted)
+            models = self._train(kept, vetted, len(models), _heard(models), rng)
+            fitted = self._calibrated(models, vetted)
         return fitted
 
-    def _calibrated(self, models: tuple[Model, ...], vetted: Sequence[Dataset]) -> DisagreementScorer:
+    def _calibrated(self, models: Sequence[Model], vetted: Sequence[Dataset]) -> DisagreementScorer:
         return calibrated(DisagreementScorer(models, _residual_scale(models, vetted), rate=self.rate), vetted)
 
-    def _train_folds(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> tuple[Model, ...]:
-        return tuple(self._train(Pool(tuple(outside(rows, f, n_folds))), rng) for f in range(n_folds))
-
-    def _train(self, pool: Pool, rng: np.random.Generator) -> Model:
-        if len(pool.shape) == 3:
-            return NetworkModel(train_probe(pool, ProbeSettings(epochs=self.epochs, min_steps=200), rng, _silent))
-        x, y = pool.take(np.arange(len(pool)))
-        seed = int(rng.integers(2**31 - 1))
-        if pool.task == "regression":
-            trees = HistGradientBoostingRegressor(loss="absolute_error", max_iter=120, random_state=seed)
-            return TreesModel(trees.fit(x, y), 1)
-        if len(np.unique(y)) < 2:
-            return ConstantModel(int(y[0]), len(pool.classes))
-        trees = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.1, random_state=seed, early_stopping=False)
-        return TreesModel(trees.fit(x, y), len(pool.classes))
-
-
-class Model(Protocol):
-    """Anything that predicts: log-probabilities (B, K), or targets (B, 1)."""
-
-    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]: ...
-
-
-@dataclass(frozen=True, eq=False)
-class TreesModel:
-    """Gradient-boosted trees; K columns whatever classes they saw."""
-
-    trees: Any
-    outputs: int
-
-    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
-        if self.outputs == 1:
-            return np.asarray(self.trees.predict(x), np.float64)[:, None]
-        log_p = np.full((len(x), self.outputs), np.log(1e-9))
-        log_p[:, self.trees.classes_] = np.log(np.maximum(self.trees.predict_proba(x), 1e-9))
-        return log_p
+    def _train(
+        self,
+        rows: Sequence[Dataset],
+        vetted: Sequence[Dataset],
+        n_folds: int,
+        kinds: Sequence[Kind],
+        rng: np.random.Generator,
+    ) -> tuple[Model, ...]:
+        """A model per fold, of the rows outside it: a network for images, a committee of these kinds for tables."""
+        pools = [Pool(tuple(outside(rows, f, n_folds))) for f in range(n_folds)]
+        if len(pools[0].shape) == 3:
+            settings = ProbeSettings(epochs=self.epochs, min_steps=200)
+            return tuple(NetworkModel(train_probe(pool, settings, rng, _silent)) for pool in pools)
+        members = [train_members(pool, kinds, rng) for pool in pools]
+        predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in kinds}
+        weights = earned_weights(predicted, np.concatenate([d.y for d in vetted]))
+        return tuple(Committee(fold, weights) for fold in members)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,19 +118,6 @@ class NetworkModel:
 
     def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
         return log_softmax(forward(self.probe.network, x, self.probe.device)[1])
-
-
-@dataclass(frozen=True, eq=False)
-class ConstantModel:
-    """What can be learned from one class."""
-
-    label: int
-    outputs: int
-
-    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
-        log_p = np.full((len(x), self.outputs), np.log(1e-9))
-        log_p[:, self.label] = 0.0
-        return log_p
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,13 +132,24 @@ class DisagreementScorer(CalibratedScorer):
     scale: float
 
     def score(self, batch: Batch) -> Scores:
-        folds = fold_of(batch.ids, len(self.models), SALT)
-        scores = np.zeros(len(batch))
-        for f, model in enumerate(self.models):
-            mine = np.flatnonzero(folds == f)
-            if len(mine):
-                scores[mine] = disagreement(model.predict(batch.x[mine]), batch.y[mine], self.scale)
-        return scores
+        return disagreement(predict_unseen(self.models, batch), batch.y, self.scale) if len(batch) else np.zeros(0)
+
+
+def predict_unseen(models: Sequence[Model], batch: Batch) -> Predictions:
+    """(B, K) what the model of each sample's own fold, which has not seen it, predicts; B ≥ 1."""
+    folds = fold_of(batch.ids, len(models), SALT)
+    mine = [np.flatnonzero(folds == f) for f in range(len(models))]
+    predicted = [model.predict(batch.x[rows]) for model, rows in zip(models, mine, strict=True) if len(rows)]
+    return np.concatenate(predicted)[np.argsort(np.concatenate(mine))]
+
+
+def _predict_all(models: Sequence[Model], datasets: Sequence[Dataset]) -> Predictions:
+    return np.concatenate([predict_unseen(models, batch) for d in datasets for batch in d.batches(SCAN_BATCH)])
+
+
+def _heard(models: Sequence[Model]) -> Sequence[Kind]:
+    """The kinds that have a say in these committees; those of networks do not matter."""
+    return tuple(models[0].weights) if isinstance(models[0], Committee) else KINDS
 
 
 def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:

@@ -20,7 +20,8 @@ Vector = npt.NDArray[np.float64]
 SURE = 0.5  # posterior from which a row counts as a member
 UNSURE = 1.5  # n trusted rows place a quantile to within about this over √n
 EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
-MIXED = 0.15  # members without excess confidence, from which on a group is taken to hold clean rows too
+STRANGE = 0.01  # p-value of the excess from which on members without any are spared
+LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
 class UnexplainedClusters(Detector):
@@ -32,16 +33,18 @@ class UnexplainedClusters(Detector):
     Misses:
         Poison without company: label flips and all-to-all poison spread over the clean rows; a handful of poisons.
     Assumes:
-        The probe learned the trigger; trusted rows of each class are drawn like the clean rows of the lot.
+        The probe learned the trigger; trusted rows of each class are drawn like the clean rows of the lot. It learned
+        from trusted rows too, so that clean rows of both kinds lie alike.
     Method:
         Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of
         k components, k in `clusters`. For component j with share π_j of the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
         p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence (lotgate.crossfit) is above that of nine in
         ten trusted rows, r_j = max(.1 · allowance + 1.5 / √n_t, the share of such rows among its trusted rows).
-        Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = 2 min(p_size, p_both), times the number of
-        components looked at in all classes. A row scores −log₁₀ of the smallest p_j among its components; where the
-        excess carries the accusation and many members have none, only those above the trusted median are accused.
+        Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = 2 |clusters| min(p_size, p_both): a row is in one
+        component of each mixture. It scores −log₁₀ of the smallest p_j among them. Where the excess accuses, members
+        with less than trusted rows mostly have, or far less than their group, are spared. The decision rule
+        (lotgate.findings) pays for the many groups: one that holds a share π of the lot needs p_j ≤ π · rate.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -59,7 +62,7 @@ class UnexplainedClusters(Detector):
 
     components: Annotated[int, Field(ge=1, le=256)] = 8
     clusters: tuple[Annotated[int, Field(ge=2, le=20)], ...] = (2, 3, 4, 6)
-    tolerance: Annotated[float, Field(ge=1)] = 1.7
+    tolerance: Annotated[float, Field(ge=1)] = 1.3
     allowance: Annotated[float, Field(ge=1, le=9)] = 3.0
     min_rows: Annotated[int, Field(ge=4)] = 20
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
@@ -68,13 +71,12 @@ class UnexplainedClusters(Detector):
         self.require(evidence)
         assert evidence.probe is not None  # require() has checked it
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
-        looked_at = sum(self.clusters) * len(seeds)
         assert evidence.crossfit is not None
         excess = fit_excess(evidence.crossfit, [d for d in (evidence.trusted, evidence.heldout) if d is not None])
-        groups = tuple(self._groups(evidence, c, int(seed), looked_at, excess) for c, seed in enumerate(seeds))
+        groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
         return GroupScorer(evidence.probe, excess, groups, float(-np.log10(self.rate)))
 
-    def _groups(self, evidence: Evidence, c: int, seed: int, looked_at: int, excess: Excess) -> ClassGroups | None:
+    def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:
         """The mixtures of one class with a p-value per component; None where there is too little to say."""
         probe, heldout, trusted = evidence.probe, evidence.heldout, evidence.trusted
         assert probe is not None
@@ -102,9 +104,9 @@ class UnexplainedClusters(Detector):
                 p_size = size_p_value(mine.mean(), int(trusted_too.sum()), len(reference), self.tolerance)
                 expected = expected_strange(known_own[trusted_too] >= large, allowed)
                 p_excess = excess_p_value(own[mine] >= large, expected)
-                p[j] = min(1.0, 2 * min(p_size, fisher(p_size, p_excess)) * looked_at)
-                if p_excess < p_size and (own[mine] < median).mean() > MIXED:
-                    floors[j] = median
+                p[j] = min(1.0, 2 * len(self.clusters) * min(p_size, fisher(p_size, p_excess)))
+                if p_excess < max(p_size, STRANGE):
+                    floors[j] = max(median, usual_least(own[mine]))
             found.append((mixture, p, floors))
         return ClassGroups(centre, basis, tuple(found))
 
@@ -161,6 +163,12 @@ def expected_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
 def excess_p_value(strange: npt.NDArray[np.bool_], expected: float) -> float:
     """P(Bin(n, expected) ≥ e): how well chance explains e strange rows among the n of a group."""
     return float(binom.sf(int(strange.sum()) - 1, len(strange), expected)) if len(strange) else 1.0
+
+
+def usual_least(excess: Vector) -> float:
+    """What members of one kind would mostly exceed: their median less LEAST robust standard deviations."""
+    median = float(np.median(excess))
+    return median - LEAST * 1.4826 * float(np.median(np.abs(excess - median)))
 
 
 def fisher(*p_values: float) -> float:

@@ -16,6 +16,7 @@ from lotgate.detectors.unexplained_clusters import (
     members,
     principal_axes,
     size_p_value,
+    usual_least,
 )
 
 
@@ -32,6 +33,12 @@ def test_fisher_of_two_is_its_closed_form() -> None:
     # For 4 degrees of freedom: P(χ² ≥ t) = exp(−t / 2) (1 + t / 2).
     t = -2 * (log(0.01) + log(0.2))
     assert fisher(0.01, 0.2) == pytest.approx(exp(-t / 2) * (1 + t / 2))
+
+
+def test_the_least_of_a_group_is_two_robust_deviations_below_its_median() -> None:
+    excess = np.random.default_rng(0).normal(10, 3, 20_001)
+    assert usual_least(excess) == pytest.approx(4, abs=0.15)
+    assert usual_least(np.concatenate([excess, np.zeros(1500)])) > 2  # a few strangers hardly move it
 
 
 def test_principal_axes_span_what_an_svd_spans() -> None:

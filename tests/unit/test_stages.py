@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ import pytest
 
 from lotgate import run_folder, stages
 from lotgate.checks import example
+from lotgate.data import Dataset, Pool
 from lotgate.errors import LotError, OutputError, TrustedError
+from lotgate.probe import Probe
 from lotgate.settings import Settings, load_settings
 from tests.small_lots import digit_lots, snapshot, write_settings
 
@@ -158,6 +161,27 @@ def test_a_step_may_be_run_again_alone(judged: tuple[Path, Settings]) -> None:
     stages.detect(run, "spectral_signatures", settings)
     stages.decide(run, settings)
     pd.testing.assert_frame_equal(pd.read_parquet(run / "verdicts.parquet"), before)
+
+
+def test_the_probe_learns_from_lot_and_trusted_rows_alike_and_its_twin_from_trusted_rows(
+    judged: tuple[Path, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, settings = tmp_path / "run", judged[1]
+    shutil.copytree(judged[0], run)
+    taught: list[set[str]] = []
+    train = stages.train_probe
+
+    def watched(rows: Dataset | Pool, *args: Any) -> Probe:
+        parts = rows.parts if isinstance(rows, Pool) else (rows,)
+        taught.append({i for part in parts for i in part.ids})
+        return train(rows, *args)
+
+    monkeypatch.setattr(stages, "train_probe", watched)
+    stages.gather(run, settings)
+    evidence = stages.load_evidence(run, settings)
+    assert evidence.trusted is not None and evidence.heldout is not None
+    assert taught[0] == {*evidence.suspect.ids, *evidence.trusted.ids, *evidence.heldout.ids}
+    assert taught[1] == {*evidence.trusted.ids}
 
 
 def test_a_detector_that_fails_leaves_no_finding_and_fails_the_gate(
