@@ -18,9 +18,10 @@ from lotgate.probe import Probe
 
 Vector = npt.NDArray[np.float64]
 SURE = 0.5  # posterior from which a row counts as a member
-UNSURE = 1.5  # n trusted rows place a quantile to within about this over √n
+UNSURE = 1.5  # standard errors; n trusted rows place a quantile to within about this over √n
 EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
 STRANGE = 0.01  # p-value of the excess from which on members without any are spared
+MIXED = 0.25  # clean share of a group from which on only its strange members are accused
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -40,10 +41,12 @@ class UnexplainedClusters(Detector):
         k components, k in `clusters`. For component j with share π_j of the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
         p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence (lotgate.crossfit) is above that of nine in
-        ten trusted rows, r_j = max(.1 · allowance + 1.5 / √n_t, the share of such rows among its trusted rows).
+        ten trusted rows; r_j = max(.1 · allowance + 1.5 / √(all trusted rows), the share of such rows among the trusted
+        rows of the class and 1.5 standard errors more, the share among those of the component).
         Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = 2 |clusters| min(p_size, p_both): a row is in one
         component of each mixture. It scores −log₁₀ of the smallest p_j among them. Where the excess accuses, members
-        with less than trusted rows mostly have, or far less than their group, are spared. The decision rule
+        with less than trusted rows mostly have, or far less than their group, are spared; where trusted rows say that
+        a quarter or more of the group is clean, all but the strange ones. The decision rule
         (lotgate.findings) pays for the many groups: one that holds a share π of the lot needs p_j ≤ π · rate.
     Cost:
         |clusters| mixtures per class on (N_c, n).
@@ -93,7 +96,7 @@ class UnexplainedClusters(Detector):
             return None
         own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
         median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
-        allowed = min(1.0, EXCESS * self.allowance + UNSURE / np.sqrt(len(known)))
+        allowed = allowed_strange(known_own >= large, EXCESS * self.allowance + UNSURE / np.sqrt(len(excess.usual)))
         found = []
         for k in self.clusters:
             mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
@@ -106,7 +109,8 @@ class UnexplainedClusters(Detector):
                 p_excess = excess_p_value(own[mine] >= large, expected)
                 p[j] = min(1.0, 2 * len(self.clusters) * min(p_size, fisher(p_size, p_excess)))
                 if p_excess < max(p_size, STRANGE):
-                    floors[j] = max(median, usual_least(own[mine]))
+                    mixed = clean_share(mine.mean(), int(trusted_too.sum()), len(reference)) > MIXED
+                    floors[j] = large if mixed else max(median, usual_least(own[mine]))
             found.append((mixture, p, floors))
         return ClassGroups(centre, basis, tuple(found))
 
@@ -153,6 +157,13 @@ def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) ->
     return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
 
 
+def allowed_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
+    """Share of strange rows to allow in a class whose trusted rows are these: a rare class may be strange as such."""
+    least, n = min(1.0, least), len(trusted) + 2
+    share = (int(trusted.sum()) + 2 * least) / n
+    return min(1.0, max(least, share + UNSURE * float(np.sqrt(share * (1 - share) / n))))
+
+
 def expected_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
     """Share of strange rows to allow in a group whose trusted rows are these, at least `least`: where trusted rows
     are thin on the ground, the lot rightly teaches more.
@@ -163,6 +174,11 @@ def expected_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
 def excess_p_value(strange: npt.NDArray[np.bool_], expected: float) -> float:
     """P(Bin(n, expected) ≥ e): how well chance explains e strange rows among the n of a group."""
     return float(binom.sf(int(strange.sum()) - 1, len(strange), expected)) if len(strange) else 1.0
+
+
+def clean_share(share: float, inside: int, n_trusted: int) -> float:
+    """About how much of a group with that share of the class is clean: trusted rows have (k + 1) / (n_t + 2) there."""
+    return min(1.0, (inside + 1) / (n_trusted + 2) / share)
 
 
 def usual_least(excess: Vector) -> float:

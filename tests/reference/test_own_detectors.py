@@ -10,6 +10,8 @@ from lotgate.data import fold_of
 from lotgate.detectors.disagreement import disagreement
 from lotgate.detectors.trusted_distance import averaged_down, group_of, mean_distance
 from lotgate.detectors.unexplained_clusters import (
+    allowed_strange,
+    clean_share,
     excess_p_value,
     expected_strange,
     fisher,
@@ -98,6 +100,21 @@ def test_excess_p_value_is_the_binomial_tail() -> None:
     naive = sum(comb(12, k) * 0.3**k * 0.7 ** (12 - k) for k in range(7, 13))
     assert excess_p_value(strange, 0.3) == pytest.approx(naive)
     assert excess_p_value(np.zeros(0, bool), 0.3) == 1.0
+
+
+def test_clean_share_compares_a_group_with_its_trusted_rows() -> None:
+    assert clean_share(0.5, 11, 22) == pytest.approx(1.0)
+    assert clean_share(0.5, 2, 22) == pytest.approx(0.25)
+    assert clean_share(0.01, 5, 8) == 1.0
+
+
+def test_a_class_is_allowed_to_be_as_strange_as_its_trusted_rows() -> None:
+    usual, strange = np.zeros(98, bool), np.ones(98, bool)
+    assert allowed_strange(usual, 0.4) == pytest.approx(0.4)
+    assert allowed_strange(strange, 0.4) == 1.0
+    half = np.arange(98) < 49
+    assert allowed_strange(half, 0.4) == pytest.approx(0.498 + 1.5 * (0.498 * 0.502 / 100) ** 0.5)
+    assert allowed_strange(np.zeros(0, bool), 0.4) > 0.4  # nothing is known of it
 
 
 def test_a_group_whose_trusted_rows_are_strange_too_is_allowed_to_be() -> None:
