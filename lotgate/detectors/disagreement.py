@@ -39,7 +39,8 @@ class Disagreement(Detector):
         poison teaches little, good rows teach much, and suspect rows stay exchangeable with trusted ones, which are
         trimmed alike. A table's models are committees of trees, a linear model and nearest neighbours, weighted by
         what they make of trusted rows they have not seen (lotgate.committee). Images start from the sifted models of
-        lotgate.crossfit, in its two folds, which stand for the first two rounds.
+        lotgate.crossfit, in its two folds, which stand for the first two rounds; log p_f is the mean of theirs and the
+        last models'.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
@@ -76,17 +77,26 @@ class Disagreement(Detector):
             )
         vetted = (trusted, heldout)
         if suspect.modality == "image" and crossfit is not None:
-            models: tuple[Model, ...] = tuple(NetworkModel(probe) for probe in crossfit.sifted.probes)
-            drops = self.drops[1:]
-        else:
-            models = self._train(vetted, vetted, self.folds, KINDS, rng)  # the first models see trusted rows only
-            drops = self.drops
-        fitted = self._calibrated(models, vetted)
+            sifted = tuple(NetworkModel(probe) for probe in crossfit.sifted.probes)
+            last = self._retrained(sifted, self.drops[1:], suspect, vetted, rng)
+            return self._calibrated([Together(pair) for pair in zip(sifted, last, strict=True)], vetted)
+        first = self._train(vetted, vetted, self.folds, KINDS, rng)  # on trusted rows only
+        return self._calibrated(self._retrained(first, self.drops, suspect, vetted, rng), vetted)
+
+    def _retrained(
+        self,
+        models: tuple[Model, ...],
+        drops: Sequence[float],
+        suspect: Dataset,
+        vetted: Sequence[Dataset],
+        rng: np.random.Generator,
+    ) -> tuple[Model, ...]:
+        """Models of all rows but those that the models before contradict, once for each of `drops`."""
         for drop in drops:
+            fitted = self._calibrated(models, vetted)
             kept = [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
             models = self._train(kept, vetted, len(models), _heard(models), rng)
-            fitted = self._calibrated(models, vetted)
-        return fitted
+        return models
 
     def _calibrated(self, models: Sequence[Model], vetted: Sequence[Dataset]) -> DisagreementScorer:
         return calibrated(DisagreementScorer(models, _residual_scale(models, vetted), rate=self.rate), vetted)
@@ -112,12 +122,22 @@ class Disagreement(Detector):
 
 @dataclass(frozen=True, eq=False)
 class NetworkModel:
-    """The probe's network."""
+    """The probe's network; images are only ever classified."""
 
     probe: Probe
 
-    def predict(self, x: FloatArray) -> npt.NDArray[np.float64]:
+    def predict(self, x: FloatArray) -> Predictions:
         return log_softmax(forward(self.probe.network, x, self.probe.device)[1])
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """Several models of the same fold: the mean of what they predict, so that no single one's slip convicts."""
+
+    models: Sequence[Model]
+
+    def predict(self, x: FloatArray) -> Predictions:
+        return np.asarray(np.mean([model.predict(x) for model in self.models], axis=0))
 
 
 @dataclass(frozen=True, eq=False)

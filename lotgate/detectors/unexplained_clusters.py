@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,12 @@ from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.probe import Probe
 
 Vector = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 SURE = 0.5  # posterior from which a row counts as a member
 UNSURE = 1.5  # standard errors; n trusted rows place a quantile to within about this over √n
 EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
 STRANGE = 0.01  # p-value of the excess from which on members without any are spared
-MIXED = 0.25  # clean share of a group from which on only its strange members are accused
+MIXED = 0.2  # clean share of a group from which on only its strange members are accused
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -95,24 +96,45 @@ class UnexplainedClusters(Detector):
         if basis.shape[1] == 0:
             return None
         own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
-        median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
-        allowed = allowed_strange(known_own >= large, EXCESS * self.allowance + UNSURE / np.sqrt(len(excess.usual)))
+        usual = self._usual(known_own, excess)
         found = []
         for k in self.clusters:
             mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
             inside, reference = members((lot - centre) @ basis, mixture), members((known - centre) @ basis, mixture)
-            p, floors = np.ones(k), np.full(k, -np.inf)
-            for j in range(k):
-                mine, trusted_too = inside == j, reference == j
-                p_size = size_p_value(mine.mean(), int(trusted_too.sum()), len(reference), self.tolerance)
-                expected = expected_strange(known_own[trusted_too] >= large, allowed)
-                p_excess = excess_p_value(own[mine] >= large, expected)
-                p[j] = min(1.0, 2 * len(self.clusters) * min(p_size, fisher(p_size, p_excess)))
-                if p_excess < max(p_size, STRANGE):
-                    mixed = clean_share(mine.mean(), int(trusted_too.sum()), len(reference)) > MIXED
-                    floors[j] = large if mixed else max(median, usual_least(own[mine]))
+            judged = [self._judge(own, inside == j, known_own, reference == j, usual) for j in range(k)]
+            p, floors = np.array(judged).T
             found.append((mixture, p, floors))
         return ClassGroups(centre, basis, tuple(found))
+
+    def _usual(self, known_own: Vector, excess: Excess) -> Usual:
+        median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
+        least = EXCESS * self.allowance + UNSURE / np.sqrt(len(excess.usual))
+        return Usual(float(median), float(large), allowed_strange(known_own >= large, least))
+
+    def _judge(self, own: Vector, mine: Mask, known_own: Vector, trusted: Mask, usual: Usual) -> tuple[float, float]:
+        """The p-value of a component, and the least excess of the members that it accuses.
+
+        Args:
+            own, known_own: excess of the class's rows (N_c,) and of its trusted rows (n_t,).
+            mine, trusted: which of them are members.
+        """
+        share, inside, n_trusted = float(mine.mean()), int(trusted.sum()), len(trusted)
+        p_size = size_p_value(share, inside, n_trusted, self.tolerance)
+        expected = expected_strange(known_own[trusted] >= usual.large, usual.allowed)
+        p_excess = excess_p_value(own[mine] >= usual.large, expected)
+        p = min(1.0, 2 * len(self.clusters) * min(p_size, fisher(p_size, p_excess)))
+        if p_excess >= max(p_size, STRANGE):
+            return p, -np.inf
+        clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
+        return p, usual.large if clean > MIXED else max(usual.median, usual_least(own[mine]))
+
+
+class Usual(NamedTuple):
+    """Excess of trusted rows: their median, what is large, and the share of large ones that a class may have."""
+
+    median: float
+    large: float
+    allowed: float
 
 
 @dataclass(frozen=True, eq=False)
