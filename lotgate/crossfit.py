@@ -11,9 +11,11 @@ answers: what a model knows by heart cannot tell them apart.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,8 @@ FEW = 10  # trusted rows, below which a fold has no scale of its own
 SIFTED = 0.7  # share of the suspect rows that the sifted model may learn from
 PARTS = ("learned", "vouched", "sifted")
 
+F = TypeVar("F", np.float32, np.float64)
+
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
@@ -60,14 +64,9 @@ class Ensemble:
         return log_softmax(self.logits(batch))
 
     def _answer(self, batch: Batch) -> FloatArray:
-        folds = fold_of(batch.ids, len(self.probes), SALT)
-        width = self.probes[0].network.head.out_features
-        logits = np.empty((len(batch), width), np.float32)
-        for f, probe in enumerate(self.probes):
-            mine = np.flatnonzero(folds == f)
-            if len(mine):
-                logits[mine] = forward(probe.network, batch.x[mine], probe.device)[1]
-        return logits
+        if not len(batch):
+            return np.zeros((0, self.probes[0].network.head.out_features), np.float32)
+        return by_fold(batch, [partial(_logits, probe) for probe in self.probes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +125,22 @@ def fit_excess(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Excess:
     centre = np.array([np.median(part) for part in parts])
     spread = np.array([max(float(np.quantile(p, 0.9) - np.median(p)), 1e-9) for p in parts])
     return Excess(crossfit, centre, spread, (found - centre[folds]) / spread[folds])
+
+
+def by_fold(batch: Batch, models: Sequence[Callable[[FloatArray], npt.NDArray[F]]]) -> npt.NDArray[F]:
+    """(B, K) what the model of each row's own fold, which has not seen it, answers; B ≥ 1.
+
+    Args:
+        models: one per fold, from inputs (b, …) to answers (b, K).
+    """
+    folds = fold_of(batch.ids, len(models), SALT)
+    mine = [np.flatnonzero(folds == f) for f in range(len(models))]
+    answers = [answer(batch.x[rows]) for answer, rows in zip(models, mine, strict=True) if len(rows)]
+    return np.concatenate(answers)[np.argsort(np.concatenate(mine))]
+
+
+def _logits(probe: Probe, x: FloatArray) -> FloatArray:
+    return forward(probe.network, x, probe.device)[1]
 
 
 def log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -11,13 +12,14 @@ import numpy.typing as npt
 from pydantic import Field
 
 from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
-from lotgate.crossfit import SALT, contradiction, log_softmax, outside
-from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
+from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
+from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
 from lotgate.errors import InputError
-from lotgate.probe import Probe, ProbeSettings, forward, train_probe
+from lotgate.probe import ProbeSettings, train_probe
 
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
+Predict = Callable[[Batch], Predictions]
 
 
 class Disagreement(Detector):
@@ -76,100 +78,73 @@ class Disagreement(Detector):
                 action="vet some more samples of every class",
             )
         vetted = (trusted, heldout)
-        if suspect.modality == "image" and crossfit is not None:
-            sifted = tuple(NetworkModel(probe) for probe in crossfit.sifted.probes)
-            last = self._retrained(sifted, self.drops[1:], suspect, vetted, rng)
-            return self._calibrated([Together(pair) for pair in zip(sifted, last, strict=True)], vetted)
-        first = self._train(vetted, vetted, self.folds, KINDS, rng)  # on trusted rows only
-        return self._calibrated(self._retrained(first, self.drops, suspect, vetted, rng), vetted)
+        if suspect.modality == "image":
+            if crossfit is None:
+                raise InputError("disagreement needs crossfit", where="evidence", action="gather all of it anew")
+            sifted = last = crossfit.sifted
+            for drop in self.drops[1:]:
+                last = self._networks(self._believed(last.log_p, suspect, vetted, drop), len(sifted.probes), rng)
+            return self._calibrated(partial(_mean_log_p, (sifted, last)), vetted)
+        models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
+        for drop in self.drops:
+            rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
+            models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
+        return self._calibrated(partial(_predict_unseen, models), vetted)
 
-    def _retrained(
-        self,
-        models: tuple[Model, ...],
-        drops: Sequence[float],
-        suspect: Dataset,
-        vetted: Sequence[Dataset],
-        rng: np.random.Generator,
-    ) -> tuple[Model, ...]:
-        """Models of all rows but those that the models before contradict, once for each of `drops`."""
-        for drop in drops:
-            fitted = self._calibrated(models, vetted)
-            kept = [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
-            models = self._train(kept, vetted, len(models), _heard(models), rng)
-        return models
+    def _calibrated(self, predict: Predict, vetted: Sequence[Dataset]) -> DisagreementScorer:
+        return calibrated(DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate), vetted)
 
-    def _calibrated(self, models: Sequence[Model], vetted: Sequence[Dataset]) -> DisagreementScorer:
-        return calibrated(DisagreementScorer(models, _residual_scale(models, vetted), rate=self.rate), vetted)
+    def _believed(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset], drop: float) -> list[Dataset]:
+        """All rows but those, of either kind, that are contradicted at p ≤ drop."""
+        fitted = self._calibrated(predict, vetted)
+        return [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
 
-    def _train(
-        self,
-        rows: Sequence[Dataset],
-        vetted: Sequence[Dataset],
-        n_folds: int,
-        kinds: Sequence[Kind],
-        rng: np.random.Generator,
-    ) -> tuple[Model, ...]:
-        """A model per fold, of the rows outside it: a network for images, a committee of these kinds for tables."""
-        pools = [Pool(tuple(outside(rows, f, n_folds))) for f in range(n_folds)]
-        if len(pools[0].shape) == 3:
-            settings = ProbeSettings(epochs=self.epochs, min_steps=200)
-            return tuple(NetworkModel(train_probe(pool, settings, rng, _silent)) for pool in pools)
-        members = [train_members(pool, kinds, rng) for pool in pools]
-        predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in kinds}
-        weights = earned_weights(predicted, np.concatenate([d.y for d in vetted]))
-        return tuple(Committee(fold, weights) for fold in members)
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkModel:
-    """The probe's network; images are only ever classified."""
-
-    probe: Probe
-
-    def predict(self, x: FloatArray) -> Predictions:
-        return log_softmax(forward(self.probe.network, x, self.probe.device)[1])
-
-
-@dataclass(frozen=True, eq=False)
-class Together:
-    """Several models of the same fold: the mean of what they predict, so that no single one's slip convicts."""
-
-    models: Sequence[Model]
-
-    def predict(self, x: FloatArray) -> Predictions:
-        return np.asarray(np.mean([model.predict(x) for model in self.models], axis=0))
+    def _networks(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> Ensemble:
+        settings = ProbeSettings(epochs=self.epochs, min_steps=200)
+        return Ensemble(tuple(train_probe(pool, settings, rng, _silent) for pool in _pools(rows, n_folds)))
 
 
 @dataclass(frozen=True, eq=False)
 class DisagreementScorer(CalibratedScorer):
-    """One model per fold; a sample is scored by the model of its own fold, which has not seen it.
+    """A sample is scored by models that have not seen it.
 
     Attributes:
+        predict: (B, K) log-probabilities of the classes, or (B, 1) targets, of a batch of B ≥ 1.
         scale: median absolute residual of trusted rows, in units of the target; 1 for classes.
     """
 
-    models: Sequence[Model]
+    predict: Predict
     scale: float
 
     def score(self, batch: Batch) -> Scores:
-        return disagreement(predict_unseen(self.models, batch), batch.y, self.scale) if len(batch) else np.zeros(0)
+        return disagreement(self.predict(batch), batch.y, self.scale) if len(batch) else np.zeros(0)
 
 
-def predict_unseen(models: Sequence[Model], batch: Batch) -> Predictions:
-    """(B, K) what the model of each sample's own fold, which has not seen it, predicts; B ≥ 1."""
-    folds = fold_of(batch.ids, len(models), SALT)
-    mine = [np.flatnonzero(folds == f) for f in range(len(models))]
-    predicted = [model.predict(batch.x[rows]) for model, rows in zip(models, mine, strict=True) if len(rows)]
-    return np.concatenate(predicted)[np.argsort(np.concatenate(mine))]
+def _committees(
+    rows: Sequence[Dataset], vetted: Sequence[Dataset], n_folds: int, kinds: Sequence[Kind], rng: np.random.Generator
+) -> tuple[Committee, ...]:
+    """A committee of these kinds per fold, of the rows outside it; `vetted` rows decide who has a say."""
+    members = [train_members(pool, kinds, rng) for pool in _pools(rows, n_folds)]
+    predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in kinds}
+    weights = earned_weights(predicted, np.concatenate([d.y for d in vetted]))
+    return tuple(Committee(fold, weights) for fold in members)
+
+
+def _pools(rows: Sequence[Dataset], n_folds: int) -> list[Pool]:
+    return [Pool(tuple(outside(rows, f, n_folds))) for f in range(n_folds)]
+
+
+def _predict_unseen(models: Sequence[Model], batch: Batch) -> Predictions:
+    return by_fold(batch, [model.predict for model in models])
 
 
 def _predict_all(models: Sequence[Model], datasets: Sequence[Dataset]) -> Predictions:
-    return np.concatenate([predict_unseen(models, batch) for d in datasets for batch in d.batches(SCAN_BATCH)])
+    return np.concatenate([_predict_unseen(models, batch) for d in datasets for batch in d.batches(SCAN_BATCH)])
 
 
-def _heard(models: Sequence[Model]) -> Sequence[Kind]:
-    """The kinds that have a say in these committees; those of networks do not matter."""
-    return tuple(models[0].weights) if isinstance(models[0], Committee) else KINDS
+def _mean_log_p(ensembles: Sequence[Ensemble], batch: Batch) -> Predictions:
+    """(B, K) mean over models of the same fold, so that no single one's slip convicts."""
+    return np.asarray(np.mean([ensemble.log_p(batch) for ensemble in ensembles], axis=0))
 
 
 def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:
@@ -181,10 +156,10 @@ def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale:
     return contradiction(predicted, y) if y.dtype == np.int64 else np.asarray(np.abs(y - predicted[:, 0]) / scale)
 
 
-def _residual_scale(models: Sequence[Model], vetted: Sequence[Dataset]) -> float:
+def _residual_scale(predict: Predict, vetted: Sequence[Dataset]) -> float:
     if vetted[0].task == "classification":
         return 1.0
-    return float(np.median(score_all(DisagreementScorer(models, 1.0, rate=0.5), vetted))) or 1.0
+    return float(np.median(score_all(DisagreementScorer(predict, 1.0, rate=0.5), vetted))) or 1.0
 
 
 def _silent(words: str) -> None:

@@ -17,6 +17,7 @@ from lotgate.crossfit import (
     SIFTED,
     CrossFit,
     Ensemble,
+    by_fold,
     contradiction,
     fit_excess,
     load_crossfit,
@@ -26,7 +27,9 @@ from lotgate.crossfit import (
 )
 from lotgate.data import Batch, Dataset, Pool, fold_of
 from lotgate.detector import Evidence, scan
+from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
+from lotgate.errors import InputError
 from lotgate.probe import ProbeSettings, train_probe
 
 SETTINGS = ProbeSettings(width=16, epochs=8, min_steps=80)
@@ -84,6 +87,18 @@ def test_answers_from_disk_are_those_of_the_models(tmp_path: Path) -> None:
     for crossfit in (mapped, loaded):
         assert np.allclose(crossfit.excess(batch), trained.excess(unmapped), atol=1e-5)
         assert np.allclose(crossfit.excess(unmapped), trained.excess(unmapped), atol=1e-5)
+
+
+def test_each_row_is_answered_by_its_own_fold(tmp_path: Path) -> None:
+    batch = whole(example(tmp_path, "nothing", n=60).evidence.suspect)
+    answers = by_fold(batch, [lambda x, f=f: np.full((len(x), 1), float(f)) for f in range(3)])
+    assert list(answers[:, 0]) == list(fold_of(batch.ids, 3, SALT))
+
+
+def test_images_without_cross_fitted_models_are_refused_in_words(tmp_path: Path) -> None:
+    evidence = replace(example(tmp_path, "nothing", modality="image", n=60).evidence, crossfit=None)
+    with pytest.raises(InputError, match="disagreement needs crossfit"):
+        scan(Disagreement(), evidence, np.random.default_rng(0))
 
 
 def test_a_planted_trigger_exceeds_what_vouched_rows_teach(tmp_path: Path) -> None:
