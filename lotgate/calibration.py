@@ -2,11 +2,11 @@
 
 The conformal p-value (1 + #{heldout ≥ s}) / (n + 1) is valid whatever the score, as long as a clean suspect row and a
 held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest TAIL_RATE of the scores (at least
-TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), fitted by
-probability-weighted moments (Hosking & Wallis 1987, eq. 3), with its shape drawn towards a prior, kept heavier than
-exponential, and 1/k heavier still for k exceedances: that is what an exponential tail of unknown mean predicts for the
-next row. A dozen exceedances often lack the hard rows that a lot has, so there the shape is heavier by FEW_HEAVIER,
-falling with 1/k². So extrapolation errs towards larger p-values, the more so the fewer the rows.
+TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), whose scale
+and shape are fitted by maximum likelihood. Few trusted rows say little about a shape, but most of a lot is clean: its
+rows between the start and the largest held-out score are fitted too, by the law truncated there. Rows beyond say
+nothing, for they may be poison. The shape is drawn towards a prior, kept heavier than exponential and made heavier
+still the fewer rows there were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 Scores = npt.NDArray[np.float64]
 
 TAIL_RATE = 0.15
-TAIL_ROWS = 12
+TAIL_ROWS = 6
 COMMON = 0.05
 PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
-MIN_ROWS = 40  # fewer held-out rows are ranked only: nothing is known of their tail
+MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their tail
 SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
 PRIOR_SHAPE = 0.15
-FEW_HEAVIER = 0.2  # at TAIL_ROWS exceedances
-PRIOR_ROWS = 40  # what the prior shape counts for: a dozen exceedances say little about a shape
+PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
+HEAVIER = 3.0  # over the number of rows that the tail was fitted to
+NO_SCORES: Scores = np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,23 +81,44 @@ def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) ->
     return np.asarray(np.maximum(1.0, (small + PRIOR_SMALL) / (expected + PRIOR_SMALL)))
 
 
-def calibrate(heldout: Scores, min_rows: int = MIN_ROWS) -> Calibration:
+def calibrate(heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS) -> Calibration:
     """Fits the tail to the scores of held-out clean rows.
 
     Args:
-        heldout: (n,) finite scores, n ≥ 1.
-        min_rows: fewer are ranked only.
+        heldout: (n,) finite scores, n ≥ 1. lot: (N,) of the rows on trial, by the same scorer; may be empty.
+        min_rows: fewer held-out rows are ranked only.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
+    ranked = Calibration(ordered, float("inf"), 1.0, SHAPE_RANGE[0])
     k = max(TAIL_ROWS, round(TAIL_RATE * len(ordered)))
-    start = float(ordered[-k - 1]) if len(ordered) >= min_rows else float("inf")
-    excess = ordered[ordered > start] - start  # (k,) ascending, fewer where scores are tied
+    if len(ordered) < max(min_rows, k + 1):
+        return ranked
+    start = float(ordered[-k - 1])
+    excess = ordered[ordered > start] - start  # (k,), fewer where scores are tied
     if len(excess) < TAIL_ROWS // 2:
-        return Calibration(ordered, float("inf"), 1.0, SHAPE_RANGE[0])
-    k = len(excess)
-    mean = excess.mean()
-    weighted = (excess * (k - np.arange(1, k + 1) + 0.35) / k).mean()  # E[X (1 - F(X))]
-    fitted = 2 - mean / max(mean - 2 * weighted, 1e-12)
-    shape = float(np.clip((k * fitted + PRIOR_ROWS * PRIOR_SHAPE) / (k + PRIOR_ROWS), *SHAPE_RANGE))
-    heavier = shape + 1 / k + FEW_HEAVIER * (TAIL_ROWS / k) ** 2
-    return Calibration(ordered, start, float(mean * (1 - shape)), min(heavier, SHAPE_RANGE[1]))
+        return ranked
+    inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
+    scale, shape = fit_tail(excess, inside)
+    heavier = shape + HEAVIER / (len(excess) + len(inside))
+    return Calibration(ordered, start, scale, min(heavier, SHAPE_RANGE[1]))
+
+
+def fit_tail(excess: Scores, inside: Scores) -> tuple[float, float]:
+    """Scale σ > 0 and shape ξ of the generalised Pareto law.
+
+    Maximises Σ log g(excess) + Σ log [g(inside) / G(max excess)] − PRIOR_ROWS z² / 2, z = (ξ − PRIOR_SHAPE) / (1 +
+    PRIOR_SHAPE); the last term weighs as much as PRIOR_ROWS rows do, since the variance of ξ is (1 + ξ)² / n.
+
+    Args:
+        excess: (k,) positive exceedances. inside: (m,) in (0, max excess], seen only because they lie there.
+    """
+    unit, end = float(excess.mean()), float(excess.max())
+
+    def loss(parameters: Scores) -> float:
+        sigma, xi = unit * np.exp(parameters[0]), parameters[1]
+        surprise = sum((1 / xi + 1) * np.log1p(xi * x / sigma).sum() + len(x) * np.log(sigma) for x in (excess, inside))
+        seen = np.log(-np.expm1(-np.log1p(xi * end / sigma) / xi))  # log G(end)
+        return float(surprise + len(inside) * seen + PRIOR_ROWS * ((xi - PRIOR_SHAPE) / (1 + PRIOR_SHAPE)) ** 2 / 2)
+
+    best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), SHAPE_RANGE]).x
+    return float(unit * np.exp(best[0])), float(best[1])

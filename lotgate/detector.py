@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import Calibration, calibrate, class_inflation
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -94,9 +94,10 @@ class CalibratedScorer(ABC):
 S = TypeVar("S", bound=CalibratedScorer)
 
 
-def calibrated(scorer: S, clean: Sequence[Dataset]) -> S:
-    """The scorer, calibrated on its own scores of these rows."""
-    return replace(scorer, calibration=calibrate(score_all(scorer, clean)))
+def calibrated(scorer: S, clean: Sequence[Dataset], lot: Dataset | None = None) -> S:
+    """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail."""
+    inside = NO_SCORES if lot is None else score_all(scorer, (lot,))
+    return replace(scorer, calibration=calibrate(score_all(scorer, clean), inside))
 
 
 def score_all(scorer: Scorer, datasets: Sequence[Dataset]) -> Scores:

@@ -40,7 +40,8 @@ class Policy(BaseModel):
             with tiny p-values or not at all and can do with little of it; detectors of single samples cannot.
         false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
             most this times its share of the weights. Where no voter has such a group, the lot is left alone.
-        follow_up_rate: the same, not shared, for a further voter on what is left of a lot that is surely poisoned.
+        follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
+            first rate: there are more questions then, round after round and class by class.
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
             suspects stop being worth it.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
@@ -66,10 +67,10 @@ class Policy(BaseModel):
         "trusted_distance": 0.3,
         "excess_confidence": 0.5,
     }
-    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
-    follow_up_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    false_alarm_cost: Annotated[float, Field(ge=0.0, le=1000)] = 3.0
-    false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.03
+    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.65
+    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
+    false_alarm_cost: Annotated[float, Field(ge=0.0, le=1000)] = 2.0
+    false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
     allow_untrusted: bool = False
@@ -211,9 +212,9 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
     the t that gains most, #{p ≤ t} − (1 + false_alarm_cost)·t·n, which is where a sample's local false discovery rate
     reaches 1 / (1 + false_alarm_cost) (Efron 2004). The first voter to speak must keep its share of
     false_discovery_rate: on a clean lot hardly any does. Then all are asked about the samples that are left, at
-    follow_up_rate, the one that gains most first, so that none pays with clean samples for what was found already:
-    about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison
-    is likelier.
+    follow_up times that share, the one that gains most first, so that none pays with clean samples for what was found
+    already: about the lot, and about each class that holds a good part of what was found, where suspects are fewer and
+    poison is likelier.
 
     Args:
         findings: of all samples by all voters. labels: class names by sample_id; not strings (targets): no classes.
@@ -232,7 +233,7 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
 def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
     """Per voter, which samples it quarantines; see `quarantined`."""
     weights = {name: policy.weights.get(name, 1.0) for name in p_values}
-    rates = {name: policy.false_discovery_rate * weights[name] / sum(weights.values()) for name in p_values}
+    rates = first = {name: policy.false_discovery_rate * weights[name] / sum(weights.values()) for name in p_values}
     everything = np.ones(len(labels), bool)
     left, scopes = everything.copy(), [everything]
     found = {name: np.zeros(len(labels), bool) for name in p_values}
@@ -248,7 +249,7 @@ def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], poli
         now = scopes[number] & left & (p_values[speaker] <= limit)
         found[speaker] |= now
         left &= ~now
-        rates = dict.fromkeys(p_values, policy.follow_up_rate)
+        rates = {name: policy.follow_up * rate for name, rate in first.items()}
         scopes = [everything, *_suspected_classes(labels, ~left)]
     return found
 

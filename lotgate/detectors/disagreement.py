@@ -84,19 +84,20 @@ class Disagreement(Detector):
             sifted = last = crossfit.sifted
             for drop in self.drops[1:]:
                 last = self._networks(self._believed(last.log_p, suspect, vetted, drop), len(sifted.probes), rng)
-            return self._calibrated(partial(_mean_log_p, (sifted, last)), vetted)
+            return self._calibrated(partial(_mean_log_p, (sifted, last)), suspect, vetted)
         models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
         for drop in self.drops:
             rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
             models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
-        return self._calibrated(partial(_predict_unseen, models), vetted)
+        return self._calibrated(partial(_predict_unseen, models), suspect, vetted)
 
-    def _calibrated(self, predict: Predict, vetted: Sequence[Dataset]) -> DisagreementScorer:
-        return calibrated(DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate), vetted)
+    def _calibrated(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset]) -> DisagreementScorer:
+        scorer = DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate)
+        return calibrated(scorer, vetted, suspect)
 
     def _believed(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset], drop: float) -> list[Dataset]:
         """All rows but those, of either kind, that are contradicted at p ≤ drop."""
-        fitted = self._calibrated(predict, vetted)
+        fitted = self._calibrated(predict, suspect, vetted)
         return [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
 
     def _networks(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> Ensemble:

@@ -56,7 +56,8 @@ class ExcessConfidence(Detector):
         assert evidence.crossfit is not None  # require() has checked them
         vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
         excess = fit_excess(evidence.crossfit, vetted)
-        return ExcessScorer(excess, rate=self.rate, calibration=calibrate(excess.usual, MIN_ROWS))
+        calibration = calibrate(excess.usual, excess.of_all((evidence.suspect,)), MIN_ROWS)
+        return ExcessScorer(excess, rate=self.rate, calibration=calibration)
 
 
 @dataclass(frozen=True, eq=False)

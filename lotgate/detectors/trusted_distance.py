@@ -67,7 +67,7 @@ class TrustedDistance(Detector):
             raise InputError(
                 "trusted_distance has too few trusted rows", where="trusted set", action="vet some more samples"
             )
-        return calibrated(DistanceScorer(trees, self.folds, rate=self.rate), vetted)
+        return calibrated(DistanceScorer(trees, self.folds, rate=self.rate), vetted, evidence.suspect)
 
     def _tree(self, x: FloatArray, outside: Mask, alike: Mask) -> NearestNeighbors | None:
         """The neighbours of a group outside a fold; of any group where it has none there; None where nobody is."""

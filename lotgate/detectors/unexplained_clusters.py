@@ -23,6 +23,8 @@ UNSURE = 1.5  # standard errors; n trusted rows place a quantile to within about
 EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
 STRANGE = 0.01  # p-value of the excess from which on members without any are spared
 MIXED = 0.2  # clean share of a group from which on only its strange members are accused
+FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
+EXPLAINED, EXPLAINED_FEW = 0.5, 0.1  # p-value of the size from which on a group needs no explanation of its excess
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -44,6 +46,8 @@ class UnexplainedClusters(Detector):
         p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence (lotgate.crossfit) is above that of nine in
         ten trusted rows; r_j = max(.1 · allowance + 1.5 / √(all trusted rows), the share of such rows among the trusted
         rows of the class and 1.5 standard errors more, the share among those of the component).
+        A group that trusted rows explain (p_size > .5; .1 where the class has under 15 of them, which rarely lie where
+        its hard rows are) has p_excess = 1: a class may be strange as such.
         Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = 2 |clusters| min(p_size, p_both): a row is in one
         component of each mixture. It scores −log₁₀ of the smallest p_j among them. Where the excess accuses, members
         with less than trusted rows mostly have, or far less than their group, are spared; where trusted rows say that
@@ -121,7 +125,7 @@ class UnexplainedClusters(Detector):
         share, inside, n_trusted = float(mine.mean()), int(trusted.sum()), len(trusted)
         p_size = size_p_value(share, inside, n_trusted, self.tolerance)
         expected = expected_strange(known_own[trusted] >= usual.large, usual.allowed)
-        p_excess = excess_p_value(own[mine] >= usual.large, expected)
+        p_excess = excess_p_value(own[mine] >= usual.large, expected) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, 2 * len(self.clusters) * min(p_size, fisher(p_size, p_excess)))
         if p_excess >= max(p_size, STRANGE):
             return p, -np.inf
@@ -196,6 +200,11 @@ def expected_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
 def excess_p_value(strange: npt.NDArray[np.bool_], expected: float) -> float:
     """P(Bin(n, expected) ≥ e): how well chance explains e strange rows among the n of a group."""
     return float(binom.sf(int(strange.sum()) - 1, len(strange), expected)) if len(strange) else 1.0
+
+
+def explained_from(n_trusted: int) -> float:
+    """The p-value of its size from which on a group counts as explained, in a class of so many trusted rows."""
+    return EXPLAINED if n_trusted >= FEW else EXPLAINED_FEW
 
 
 def clean_share(share: float, inside: int, n_trusted: int) -> float:

@@ -70,7 +70,7 @@ def test_a_page_has_the_words_of_the_docstring_and_the_figures_of_the_rows() -> 
     assert "| **all** | 4 | 0.425 | 0.100 |" in text
     assert "It votes by default" in text
     assert "cases run, a verdict so far; the rule is in the [index]" in text
-    assert "it flags 0.0625 of clean lots, more than 0.03" in text, "it carries a case, and is too loud"
+    assert "it flags 0.0625 of clean lots, more than 0.02" in text, "it carries a case, and is too loud"
     assert "| digits | label_flip_random | 0.05 | 0.2 | 0 | 2 | 0.750 |" in text
     assert "| images | 1 | 0.0625 | 0.0625 (digits) | 5 | 2.00 |" in text
     assert "### Regression: 5% poison, 20% trusted\n\nNot measured yet." in text

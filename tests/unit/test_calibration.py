@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import genpareto
 
-from lotgate.calibration import calibrate, class_inflation
+from lotgate.calibration import calibrate, class_inflation, fit_tail
 
 RNG = np.random.default_rng
 
@@ -16,12 +17,51 @@ def test_conformal_rank_against_the_definition() -> None:
     assert np.allclose(few.p_value(scores)[below], np.maximum(naive, 0)[below], atol=1 / 31 + 1e-9)
 
 
-@pytest.mark.parametrize("law", ["standard_normal", "standard_exponential"])
-@pytest.mark.parametrize("n", [60, 400])
-def test_clean_rows_exceed_a_level_no_more_often_than_it_says(law: str, n: int) -> None:
-    rng = RNG(2)
-    shares = [(calibrate(getattr(rng, law)(n)).p_value(getattr(rng, law)(2000)) <= 0.01).mean() for _ in range(60)]
-    assert np.mean(shares) <= 0.014
+LAWS = {
+    "normal": lambda rng, n: np.abs(rng.normal(size=n)),
+    "exponential": lambda rng, n: rng.exponential(size=n),
+    "student": lambda rng, n: np.abs(rng.standard_t(3, n)),
+}
+
+
+@pytest.mark.parametrize(("law", "most"), [("normal", 0.011), ("exponential", 0.011), ("student", 0.016)])
+@pytest.mark.parametrize("n", [20, 60, 400])
+@pytest.mark.parametrize("with_lot", [False, True])
+def test_clean_rows_exceed_a_level_hardly_oftener_than_it_says(law: str, most: float, n: int, with_lot: bool) -> None:
+    """A law whose shape is twice the prior's is believed to be lighter than it is, by so much and no more."""
+    rng, shares = RNG(2), []
+    for _ in range(150):
+        heldout, lot = LAWS[law](rng, n), LAWS[law](rng, 5 * n)
+        shares.append((calibrate(heldout, lot if with_lot else lot[:0]).p_value(lot) <= 0.01).mean())
+    assert np.mean(shares) <= most
+
+
+def test_a_clean_lot_tells_how_far_its_tail_reaches() -> None:
+    """Poison far outside few held-out rows is found sooner with the lot's help, whether or not it is in the lot."""
+    rng, alone, together, poisoned = RNG(4), [], [], []
+    far = np.full(15, 12.0)
+    for _ in range(100):
+        heldout, lot = rng.exponential(size=60), rng.exponential(size=300)
+        alone.append(calibrate(heldout).p_value(far)[0])
+        together.append(calibrate(heldout, lot).p_value(far)[0])
+        poisoned.append(calibrate(heldout, np.concatenate([lot, far])).p_value(far)[0])
+    assert np.median(together) < 0.7 * np.median(alone)
+    assert np.median(poisoned) == pytest.approx(np.median(together), rel=0.2)
+
+
+def test_poison_inside_the_tail_makes_it_no_lighter_where_it_ends() -> None:
+    heldout, lot = RNG(5).exponential(size=200), RNG(6).exponential(size=1000)
+    inside = np.quantile(heldout, 0.97) + RNG(7).uniform(0, 0.5, 100)
+    end = np.array([heldout.max() * 1.01])
+    assert calibrate(heldout, np.concatenate([lot, inside])).p_value(end) >= calibrate(heldout, lot).p_value(end)
+
+
+@pytest.mark.parametrize("shape", [0.1, 0.3, 0.6])
+def test_the_fitted_law_is_the_one_that_was_drawn(shape: float) -> None:
+    excess, lot = (genpareto.rvs(shape, scale=2.0, size=3000, random_state=seed) for seed in (8, 9))
+    known = pytest.approx(2.0, rel=0.1), pytest.approx(shape, abs=0.08)
+    assert fit_tail(excess, lot[:0]) == known
+    assert fit_tail(excess[:100], lot[lot < excess[:100].max()]) == known
 
 
 def test_monotone_positive_and_consistent_with_the_threshold() -> None:

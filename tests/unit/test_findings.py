@@ -69,13 +69,26 @@ def test_a_poisoned_lot_loses_few_clean_samples() -> None:
 
 
 def test_a_second_voter_is_heard_on_what_is_left() -> None:
-    """Alone its evidence would not open the search; in a lot that is surely poisoned it counts."""
+    """Alone its evidence would not open the search; in the class where another voter found poison it counts."""
     rng = np.random.default_rng(2)
     first = [*np.full(40, 1e-9), *rng.uniform(0.05, 1, 960)]
-    second = [*rng.uniform(0.05, 1, 40), *np.full(10, 1e-3), *rng.uniform(0.05, 1, 950)]
+    second = [*rng.uniform(0.05, 1, 40), *np.full(10, 2e-3), *rng.uniform(0.05, 1, 950)]
+    names = ["bad"] * 100 + ["good"] * 900
     light = Policy(voters=("a", "b"), weights={"a": 1.0, "b": 0.1})
-    assert not set_aside(findings(a=list(rng.uniform(0.05, 1, 1000)), b=second), light).any()
-    assert set(np.flatnonzero(set_aside(findings(a=first, b=second), light))) == set(range(50))
+    assert not set_aside(findings(a=list(rng.uniform(0.05, 1, 1000)), b=second), light, names).any()
+    assert set(np.flatnonzero(set_aside(findings(a=first, b=second), light, names))) == set(range(50))
+
+
+def test_further_voters_need_stronger_evidence_about_the_same_rows() -> None:
+    """Enough to speak first, not enough to speak next: every question more is one more occasion to err."""
+    rng = np.random.default_rng(2)
+    second = [*rng.uniform(0.05, 1, 40), *np.full(10, 5e-3), *rng.uniform(0.05, 1, 950)]
+    first = [*np.full(40, 1e-9), *rng.uniform(0.05, 1, 960)]
+    policy = Policy(voters=("a", "b"), weights={"a": 1.0, "b": 4.0}, false_alarm_cost=0.5, follow_up=1.0)
+    assert set_aside(findings(a=list(rng.uniform(0.05, 1, 1000)), b=second), policy)[40:50].all()
+    assert set_aside(findings(a=first, b=second), policy)[40:50].any()
+    strict = policy.model_copy(update={"follow_up": 0.5})
+    assert set(np.flatnonzero(set_aside(findings(a=first, b=second), strict))) == set(range(40))
 
 
 def test_a_suspected_class_is_searched_at_its_own_rate() -> None:
