@@ -10,6 +10,8 @@ from lotgate.data import fold_of
 from lotgate.detectors.disagreement import disagreement
 from lotgate.detectors.trusted_distance import averaged_down, group_of, mean_distance
 from lotgate.detectors.unexplained_clusters import (
+    UnexplainedClusters,
+    Usual,
     allowed_strange,
     clean_share,
     excess_p_value,
@@ -121,3 +123,20 @@ def test_a_group_whose_trusted_rows_are_strange_too_is_allowed_to_be() -> None:
     assert expected_strange(np.zeros(0, bool), 0.3) == pytest.approx(0.3)
     assert expected_strange(np.zeros(8, bool), 0.3) == pytest.approx(0.3)
     assert expected_strange(np.ones(8, bool), 0.3) == pytest.approx(8.6 / 10)
+
+
+@pytest.mark.parametrize(
+    ("trusted_inside", "trusted", "accused"),
+    [(0, 20, True), (3, 20, True), (10, 20, False), (0, 8, True), (2, 8, False)],
+    ids=["nobody there", "too few", "as many as there should be", "nobody of few", "some of few"],
+)
+def test_a_group_that_trusted_rows_explain_is_not_accused_for_its_excess(
+    trusted_inside: int, trusted: int, accused: bool
+) -> None:
+    """Half of the class is strange and lies together: a hard kind of product, unless trusted rows keep away from it."""
+    own, mine = np.r_[np.full(50, 5.0), np.zeros(50)], np.arange(100) < 50
+    p, _ = UnexplainedClusters()._judge(
+        own, mine, np.zeros(trusted), np.arange(trusted) < trusted_inside, Usual(median=0.0, large=1.0, allowed=0.35)
+    )
+    assert (p < 1e-6) == accused
+    assert p == 1.0 or accused
