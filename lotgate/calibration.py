@@ -5,7 +5,8 @@ held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest T
 TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), whose scale
 and shape are fitted by maximum likelihood. Few trusted rows say little about a shape, but most of a lot is clean: its
 rows between the start and the largest held-out score are fitted too, by the law truncated there. Rows beyond say
-nothing, for they may be poison. The shape is drawn towards a prior, kept heavier than exponential and made heavier
+nothing, for they may be poison; poison between makes the tail heavier than it is, so that ENOUGH held-out rows in the
+tail are better left alone. The shape is drawn towards a prior, kept heavier than exponential and made heavier
 still the fewer rows there were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
 """
 
@@ -27,7 +28,8 @@ MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their 
 SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
 PRIOR_SHAPE = 0.15
 PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
-HEAVIER = 3.0  # over the number of rows that the tail was fitted to
+ENOUGH = 30  # held-out rows in the tail, which need no help by the lot
+HEAVIER = 1.5  # over the number of rows that the tail was fitted to
 NO_SCORES: Scores = np.zeros(0)
 
 
@@ -97,7 +99,8 @@ def calibrate(heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS
     excess = ordered[ordered > start] - start  # (k,), fewer where scores are tied
     if len(excess) < TAIL_ROWS // 2:
         return ranked
-    inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
+    helpful = lot if len(excess) < ENOUGH else NO_SCORES
+    inside = np.sort(helpful[(helpful > start) & (helpful <= ordered[-1])]) - start
     scale, shape = fit_tail(excess, inside)
     heavier = shape + HEAVIER / (len(excess) + len(inside))
     return Calibration(ordered, start, scale, min(heavier, SHAPE_RANGE[1]))

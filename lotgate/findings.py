@@ -68,7 +68,7 @@ class Policy(BaseModel):
         "excess_confidence": 0.5,
     }
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.65
-    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.6
+    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     false_alarm_cost: Annotated[float, Field(ge=0.0, le=1000)] = 2.0
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
