@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from lotgate.calibration import calibrate
 from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
@@ -84,21 +85,22 @@ class Disagreement(Detector):
             sifted = last = crossfit.sifted
             for drop in self.drops[1:]:
                 last = self._networks(self._believed(last.log_p, suspect, vetted, drop), len(sifted.probes), rng)
-            return self._calibrated(partial(_mean_log_p, (sifted, last)), suspect, vetted)
+            return calibrated(self._scorer(partial(_mean_log_p, (sifted, last)), vetted), vetted, suspect)
         models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
         for drop in self.drops:
             rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
             models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
-        return self._calibrated(partial(_predict_unseen, models), suspect, vetted)
+        return calibrated(self._scorer(partial(_predict_unseen, models), vetted), vetted, suspect)
 
-    def _calibrated(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset]) -> DisagreementScorer:
-        scorer = DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate)
-        return calibrated(scorer, vetted, suspect)
+    def _scorer(self, predict: Predict, vetted: Sequence[Dataset]) -> DisagreementScorer:
+        return DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate)
 
     def _believed(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset], drop: float) -> list[Dataset]:
         """All rows but those, of either kind, that are contradicted at p ≤ drop."""
-        fitted = self._calibrated(predict, suspect, vetted)
-        return [d.select(d.ids[fitted.p_value(score_all(fitted, (d,))) > drop]) for d in (*vetted, suspect)]
+        scorer, rows = self._scorer(predict, vetted), (*vetted, suspect)
+        *known, unknown = scores = [score_all(scorer, (d,)) for d in rows]
+        calibration = calibrate(np.concatenate(known), unknown)
+        return [d.select(d.ids[calibration.p_value(s) > drop]) for d, s in zip(rows, scores, strict=True)]
 
     def _networks(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> Ensemble:
         settings = ProbeSettings(epochs=self.epochs, min_steps=200)

@@ -60,7 +60,9 @@ class SpectralSignatures(Detector):
         reference = evidence.trusted or evidence.suspect
         location, spread = _scale(probe, reference, centres, directions, robust=evidence.trusted is None)
         scorer = SpectralScorer(probe, centres, directions, location, spread, rate=self.rate)
-        return calibrated(scorer, (evidence.heldout or evidence.suspect,))
+        if evidence.heldout is None:
+            return calibrated(scorer, (evidence.suspect,))
+        return calibrated(scorer, (evidence.heldout,), evidence.suspect)
 
 
 @dataclass(frozen=True, eq=False)

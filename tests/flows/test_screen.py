@@ -238,9 +238,6 @@ def check_nothing_is_broken(place: Place, landing: dict[str, str], refs: str, st
     assert git(Path(place.registry.path), "status", "--porcelain") == "", step
 
 
-#: Little to compute, so that there is time to interrupt; one voter alone has the whole rate, so it is the stricter.
-ONE_VOTER = {"voters": ["spectral_signatures"], "false_discovery_rate": 0.35, "false_alarm_cost": 3.0}
-
 #: Imports everything once, then forks a `lotgate` command per line, and says its process id and how it ended.
 LAUNCHER = """
 import json, os, sys
@@ -271,7 +268,7 @@ def launcher() -> Iterator[subprocess.Popen[str]]:
 
 def test_killed_at_each_step_and_run_again(place: Place, launcher: subprocess.Popen[str]) -> None:
     assert launcher.stdin is not None and launcher.stdout is not None
-    settings = place.settings(policy=ONE_VOTER)
+    settings = place.settings(policy={"voters": ["spectral_signatures"]})
     landing, refs = snapshot(place.lot), place.refs()
     for step in BEGINS:
         sign = place.sign_of(step)
@@ -288,7 +285,7 @@ def test_killed_at_each_step_and_run_again(place: Place, launcher: subprocess.Po
 
 
 def test_ctrl_c_at_each_step_and_run_again(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    settings = place.settings(policy=ONE_VOTER)
+    settings = place.settings(policy={"voters": ["spectral_signatures"]})
     landing, refs = snapshot(place.lot), place.refs()
     for step in BEGINS:
         ended, sign = threading.Event(), place.sign_of(step)
