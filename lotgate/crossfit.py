@@ -39,6 +39,8 @@ VOUCHED_FOLDS = 4  # trusted rows are few: each model should see most of them
 FEW = 10  # trusted rows, below which a fold has no scale of its own
 SIFTED = 0.7  # share of the suspect rows that the sifted model may learn from
 PARTS = ("learned", "vouched", "sifted")
+LEAST_SPREAD = 0.5  # nats: where models are sure of nearly all trusted rows, their small differences are no scale
+Logits = Callable[[Batch], FloatArray]  # (B, K) of a model
 
 F = TypeVar("F", np.float32, np.float64)
 
@@ -82,13 +84,16 @@ class CrossFit:
     vouched: Ensemble
     sifted: Ensemble
 
-    def excess(self, batch: Batch) -> npt.NDArray[np.float64]:
-        """(B,) log p_learned(y | x) − ½ log p_vouched(y | x) − ½ log p_sifted(y | x): how much surer of its label the
-        lot makes a model than its vouched part does.
+    def excess(self, batch: Batch, taught: Sequence[Logits]) -> npt.NDArray[np.float64]:
+        """(B,) mean log p_taught(y | x) − ½ log p_vouched(y | x) − ½ log p_sifted(y | x): how much surer of its label
+        the lot makes models than its vouched part does.
+
+        Args:
+            taught: ≥ 1 models that lot and trusted rows taught alike: `learned`, or the probe, which saw the row too.
         """
         own = np.arange(len(batch)), batch.y
         reference = self.vouched.log_p(batch)[own] + self.sifted.log_p(batch)[own]
-        return np.asarray(self.learned.log_p(batch)[own] - reference / 2)
+        return np.asarray(np.mean([log_softmax(logits(batch))[own] for logits in taught], axis=0) - reference / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +101,13 @@ class Excess:
     """Excess confidence on the scale of trusted rows, fold by fold: the models of one fold may be surer than another's.
 
     Attributes:
+        taught: see CrossFit.excess.
         centre, spread: (F,) median of the trusted rows' excess, and its distance to their 90% quantile.
         usual: (n_t,) of the trusted rows themselves.
     """
 
     crossfit: CrossFit
+    taught: Sequence[Logits]
     centre: npt.NDArray[np.float64]
     spread: npt.NDArray[np.float64]
     usual: npt.NDArray[np.float64]
@@ -108,7 +115,7 @@ class Excess:
     def of(self, batch: Batch) -> npt.NDArray[np.float64]:
         """(B,) excess in units of what sets the most exceeding tenth of the trusted rows apart from their median."""
         folds = fold_of(batch.ids, len(self.centre), SALT)
-        return np.asarray((self.crossfit.excess(batch) - self.centre[folds]) / self.spread[folds])
+        return np.asarray((self.crossfit.excess(batch, self.taught) - self.centre[folds]) / self.spread[folds])
 
     def of_all(self, datasets: Sequence[Dataset]) -> npt.NDArray[np.float64]:
         """(N,) of all rows of the datasets, one after the other."""
@@ -116,15 +123,15 @@ class Excess:
         return np.concatenate(found) if found else np.zeros(0)
 
 
-def fit_excess(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Excess:
+def fit_excess(crossfit: CrossFit, taught: Sequence[Logits], vetted: Sequence[Dataset]) -> Excess:
     """The scale of excess confidence, from all trusted rows; a fold with few of them borrows that of all."""
     n_folds = len(crossfit.learned.probes)
-    raw = Excess(crossfit, np.zeros(n_folds), np.ones(n_folds), np.zeros(0))
+    raw = Excess(crossfit, taught, np.zeros(n_folds), np.ones(n_folds), np.zeros(0))
     found, folds = raw.of_all(vetted), np.concatenate([fold_of(d.ids, n_folds, SALT) for d in vetted])
     parts = [found[folds == f] if (folds == f).sum() >= FEW else found for f in range(n_folds)]
     centre = np.array([np.median(part) for part in parts])
-    spread = np.array([max(float(np.quantile(p, 0.9) - np.median(p)), 1e-9) for p in parts])
-    return Excess(crossfit, centre, spread, (found - centre[folds]) / spread[folds])
+    spread = np.array([max(float(np.quantile(p, 0.9) - np.median(p)), LEAST_SPREAD) for p in parts])
+    return Excess(crossfit, taught, centre, spread, (found - centre[folds]) / spread[folds])
 
 
 def by_fold(batch: Batch, models: Sequence[Callable[[FloatArray], npt.NDArray[F]]]) -> npt.NDArray[F]:

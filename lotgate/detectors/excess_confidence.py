@@ -32,7 +32,7 @@ class ExcessConfidence(Detector):
         evidence (lotgate.crossfit), none of which saw the sample: trained on lot and trusted rows; on trusted rows; on
         these and the 70% of the lot that they contradict least, which is a better model with little of the
         poison. s = (e − m_f) / d_f, with the median of the trusted rows of fold f and its distance to their 90%
-        quantile. Trusted rows, answered in the same way, give p-values.
+        quantile, half a nat at least. Trusted rows, answered in the same way, give p-values.
     Cost:
         None of its own. The gather step trains ten probes: on half of lot and trusted rows, on half of the trusted rows
         and 70% of half of the lot, two each; on parts of the trusted rows, six. About two trainings on the lot.
@@ -53,9 +53,10 @@ class ExcessConfidence(Detector):
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
-        assert evidence.crossfit is not None  # require() has checked them
+        crossfit = evidence.crossfit
+        assert crossfit is not None  # require() has checked them
         vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
-        excess = fit_excess(evidence.crossfit, vetted)
+        excess = fit_excess(crossfit, (crossfit.learned.logits,), vetted)
         calibration = calibrate(excess.usual, excess.of_all((evidence.suspect,)), MIN_ROWS)
         return ExcessScorer(excess, rate=self.rate, calibration=calibration)
 

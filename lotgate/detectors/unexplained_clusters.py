@@ -25,6 +25,7 @@ STRANGE = 0.01  # p-value of the excess from which on members without any are sp
 MIXED = 0.2  # clean share of a group from which on only its strange members are accused
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
 EXPLAINED, EXPLAINED_FEW = 0.5, 0.1  # p-value of the size from which on a group needs no explanation of its excess
+SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -43,13 +44,17 @@ class UnexplainedClusters(Detector):
         Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of
         k components, k in `clusters`. For component j with share π_j of the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
-        p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence (lotgate.crossfit) is above that of nine in
-        ten trusted rows; r_j = max(.1 · allowance + 1.5 / √(all trusted rows), the share of such rows among the trusted
-        rows of the class and 1.5 standard errors more, the share among those of the component).
+        p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence, over learned models and probe, is above
+        that of nine in ten trusted rows (lotgate.crossfit; half a lot may teach its trigger badly, the probe has all of
+        it: it saw the row, but trusted rows as well); r_j = max(.1 · allowance + 1.5 / √(all trusted rows), the share
+        of such rows among the trusted rows of the class and 1.5 standard errors more, the share among those of the
+        component).
         A group that trusted rows explain (p_size > .5; .1 where the class has under 15 of them, which rarely lie where
         its hard rows are) has p_excess = 1: a class may be strange as such.
-        Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = 2 |clusters| min(p_size, p_both): a row is in one
-        component of each mixture. It scores −log₁₀ of the smallest p_j among them. Where the excess accuses, members
+        Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = min(1.25 p_size, 5 p_both), a Bonferroni bound
+        whose small part goes to the one that is tiny where it says anything. A row is in one component of each mixture
+        and scores −log₁₀ of the harmonic mean of their p_j: a group that is there however the class is cut pays once,
+        one that a single mixture sees |clusters| times. Where the excess accuses, members
         with less than trusted rows mostly have, or far less than their group, are spared; where trusted rows say that
         a quarter or more of the group is clean, all but the strange ones. The decision rule
         (lotgate.findings) pays for the many groups: one that holds a share π of the lot needs p_j ≤ π · rate.
@@ -57,7 +62,7 @@ class UnexplainedClusters(Detector):
         |clusters| mixtures per class on (N_c, n).
     Source:
         Own. The idea that a poisoned group is over-represented in the untrusted rows: Tang et al., USENIX Security 2021
-        (SCAn), section 4.
+        (SCAn), section 4. Harmonic mean of dependent p-values: Wilson, PNAS 116, 2019.
     Differs:
         From SCAn: no index over classes, which cannot fire where there are two; no shared covariance; several groups.
     """
@@ -77,10 +82,12 @@ class UnexplainedClusters(Detector):
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
-        assert evidence.probe is not None  # require() has checked it
-        seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
+        assert evidence.probe is not None  # require() has checked both
         assert evidence.crossfit is not None
-        excess = fit_excess(evidence.crossfit, [d for d in (evidence.trusted, evidence.heldout) if d is not None])
+        seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
+        vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
+        taught = (evidence.crossfit.learned.logits, evidence.probe.logits)
+        excess = fit_excess(evidence.crossfit, taught, vetted)
         groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
         return GroupScorer(evidence.probe, excess, groups, float(-np.log10(self.rate)))
 
@@ -126,7 +133,7 @@ class UnexplainedClusters(Detector):
         p_size = size_p_value(share, inside, n_trusted, self.tolerance)
         expected = expected_strange(known_own[trusted] >= usual.large, usual.allowed)
         p_excess = excess_p_value(own[mine] >= usual.large, expected) if p_size <= explained_from(n_trusted) else 1.0
-        p = min(1.0, 2 * len(self.clusters) * min(p_size, fisher(p_size, p_excess)))
+        p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
             return p, -np.inf
         clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
@@ -152,7 +159,7 @@ class ClassGroups:
 
 @dataclass(frozen=True, eq=False)
 class GroupScorer:
-    """A sample scores −log₁₀ of the smallest p-value among the components it belongs to."""
+    """A sample scores −log₁₀ of the harmonic mean of the p-values of the components that accuse it; 1 for the rest."""
 
     probe: Probe
     excess: Excess
@@ -167,11 +174,12 @@ class GroupScorer:
             if groups is None or not len(mine):
                 continue
             reduced = (features[mine] - groups.centre) @ groups.basis
-            for mixture, p, floors in groups.mixtures:
+            p_values = np.ones((len(groups.mixtures), len(mine)))
+            for own, (mixture, p, floors) in zip(p_values, groups.mixtures, strict=True):
                 inside = members(reduced, mixture)
                 accused = (inside >= 0) & (excess[mine] >= floors[inside])
-                evidence = np.where(accused, -np.log10(np.maximum(p[inside], 1e-300)), 0.0)
-                scores[mine] = np.maximum(scores[mine], evidence)
+                own[accused] = p[inside[accused]]
+            scores[mine] = -np.log10(harmonic_mean(p_values))
         return scores
 
     def p_value(self, scores: Scores) -> Scores:
@@ -222,6 +230,11 @@ def fisher(*p_values: float) -> float:
     """Fisher's combination of independent p-values."""
     total = -2 * sum(np.log(max(p, 1e-300)) for p in p_values)
     return float(chi2.sf(total, 2 * len(p_values)))
+
+
+def harmonic_mean(p_values: Vector) -> Vector:
+    """(B,) harmonic means of (m, B) p-values."""
+    return np.asarray(len(p_values) / np.sum(1 / np.maximum(p_values, 1e-300), axis=0))
 
 
 def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:

@@ -17,6 +17,7 @@ from lotgate.detectors.unexplained_clusters import (
     excess_p_value,
     expected_strange,
     fisher,
+    harmonic_mean,
     members,
     principal_axes,
     size_p_value,
@@ -37,6 +38,12 @@ def test_fisher_of_two_is_its_closed_form() -> None:
     # For 4 degrees of freedom: P(χ² ≥ t) = exp(−t / 2) (1 + t / 2).
     t = -2 * (log(0.01) + log(0.2))
     assert fisher(0.01, 0.2) == pytest.approx(exp(-t / 2) * (1 + t / 2))
+
+
+def test_a_group_seen_by_every_mixture_pays_once_and_by_one_for_all() -> None:
+    seen_by_all, by_one, by_none = np.full(4, 1e-6), np.array([1e-6, 1, 1, 1]), np.ones(4)
+    p = harmonic_mean(np.stack([seen_by_all, by_one, by_none], axis=1))
+    assert p == pytest.approx([1e-6, 4e-6, 1.0], rel=1e-4)
 
 
 def test_the_least_of_a_group_is_two_robust_deviations_below_its_median() -> None:
@@ -139,4 +146,13 @@ def test_a_group_that_trusted_rows_explain_is_not_accused_for_its_excess(
         own, mine, np.zeros(trusted), np.arange(trusted) < trusted_inside, Usual(median=0.0, large=1.0, allowed=0.35)
     )
     assert (p < 1e-6) == accused
-    assert p == 1.0 or accused
+    assert p > 0.2 or accused
+
+
+def test_the_size_of_a_group_pays_little_for_being_asked_beside_its_excess() -> None:
+    mine, nobody = np.arange(100) < 20, np.zeros(70, bool)
+    p, least = UnexplainedClusters(tolerance=1.0)._judge(
+        np.zeros(100), mine, np.zeros(70), nobody, Usual(median=0.0, large=1.0, allowed=0.35)
+    )
+    assert p == pytest.approx(1.25 * 0.8**70)
+    assert least == -np.inf  # nothing to go by within the group

@@ -84,9 +84,11 @@ def test_answers_from_disk_are_those_of_the_models(tmp_path: Path) -> None:
     loaded = load_crossfit(tmp_path / "maps", SETTINGS, suspect, stores)
     batch = whole(suspect)
     unmapped = replace(batch, store=None, rows=None)
+    naive = trained.excess(unmapped, [trained.learned.logits])
     for crossfit in (mapped, loaded):
-        assert np.allclose(crossfit.excess(batch), trained.excess(unmapped), atol=1e-5)
-        assert np.allclose(crossfit.excess(unmapped), trained.excess(unmapped), atol=1e-5)
+        taught = [crossfit.learned.logits]
+        assert np.allclose(crossfit.excess(batch, taught), naive, atol=1e-5)
+        assert np.allclose(crossfit.excess(unmapped, taught), naive, atol=1e-5)
 
 
 def test_each_row_is_answered_by_its_own_fold(tmp_path: Path) -> None:
@@ -110,15 +112,34 @@ def test_a_planted_trigger_exceeds_what_vouched_rows_teach(tmp_path: Path) -> No
     assert findings["p_value"][~case.planted].le(0.01).mean() < 0.04
 
 
-def test_the_scale_is_that_of_trusted_rows_fold_by_fold(tmp_path: Path) -> None:
+@pytest.mark.parametrize("least", [0.0, 0.5])
+def test_the_scale_is_that_of_trusted_rows_fold_by_fold(
+    least: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lotgate.crossfit.LEAST_SPREAD", least)
     suspect, vetted = parts(example(tmp_path, "nothing", n=300).evidence)
-    excess = fit_excess(train(suspect, vetted), vetted)
+    crossfit = train(suspect, vetted)
+    taught = [crossfit.learned.logits]
+    excess = fit_excess(crossfit, taught, vetted)
     folds = np.concatenate([fold_of(d.ids, FOLDS, SALT) for d in vetted])
+    raw = np.concatenate([crossfit.excess(whole(d), taught) for d in vetted])
+    spreads = []
     for fold in range(FOLDS):
-        mine = excess.usual[folds == fold]
-        assert np.median(mine) == pytest.approx(0, abs=1e-9)
-        assert np.quantile(mine, 0.9) == pytest.approx(1)
+        mine = raw[folds == fold]
+        spreads.append(np.quantile(mine, 0.9) - np.median(mine))
+        naive = (mine - np.median(mine)) / max(spreads[-1], least)
+        assert np.allclose(excess.usual[folds == fold], naive)
+    assert 0 < min(spreads) < 0.5, "or the least spread was not needed"
     assert np.array_equal(excess.of_all(vetted), excess.usual)
+
+
+def test_what_was_taught_is_the_mean_of_those_who_learned(tmp_path: Path) -> None:
+    suspect, vetted = parts(example(tmp_path, "nothing", n=120).evidence)
+    crossfit, batch = train(suspect, vetted), whole(suspect)
+    one, other = crossfit.learned.logits, crossfit.sifted.logits
+    both = crossfit.excess(batch, [one, other])
+    assert np.allclose(both, (crossfit.excess(batch, [one]) + crossfit.excess(batch, [other])) / 2)
+    assert not np.allclose(both, crossfit.excess(batch, [one]))
 
 
 def test_sifting_leaves_out_flipped_labels(tmp_path: Path) -> None:
@@ -144,4 +165,4 @@ def test_one_trusted_row_is_enough_to_run(tmp_path: Path) -> None:
     suspect, (trusted, heldout) = parts(example(tmp_path, "nothing", n=60).evidence)
     crossfit = train(suspect, (trusted.select(trusted.ids[:1]), heldout.select([])))
     assert isinstance(crossfit.vouched, Ensemble)
-    assert np.isfinite(crossfit.excess(whole(suspect))).all()
+    assert np.isfinite(crossfit.excess(whole(suspect), [crossfit.learned.logits])).all()
