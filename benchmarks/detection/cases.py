@@ -109,13 +109,14 @@ class Cases(BaseModel):
         return self
 
     def held_out(self) -> tuple[set[str], set[str]]:
-        """Datasets and attack rows that only `report` has."""
-        seen = {d for g in self.tune.values() for d in g.datasets}, {a for g in self.tune.values() for a in g.attacks}
-        every = (
-            {d for g in self.report.values() for d in g.datasets},
-            {a for g in self.report.values() for a in g.attacks},
-        )
-        return every[0] - seen[0], every[1] - seen[1] - {"none"}
+        """Datasets, none of whose rows `tune` draws from, and attack rows that only `report` has."""
+        seen = {self._source(d) for g in self.tune.values() for d in g.datasets}
+        tuned = {a for g in self.tune.values() for a in g.attacks}
+        data = {d for g in self.report.values() for d in g.datasets if self._source(d) not in seen}
+        return data, {a for g in self.report.values() for a in g.attacks} - tuned - {"none"}
+
+    def _source(self, dataset: str) -> str:
+        return self.datasets[dataset].of or dataset
 
 
 def load_cases(path: Path = CASES) -> Cases:
