@@ -36,7 +36,8 @@ class Policy(BaseModel):
     Attributes:
         voters: detectors whose findings quarantine. Others report only. A voter that does not apply to the lot's
             modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
-        weights: how the permitted error is shared among the voters; 1 for those not named.
+        weights: how the permitted error is shared among the voters; 1 for those not named. Detectors of groups speak
+            with tiny p-values or not at all and can do with little of it; detectors of single samples cannot.
         false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
             most this times its share of the weights. Where no voter has such a group, the lot is left alone.
         follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
@@ -61,6 +62,7 @@ class Policy(BaseModel):
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,
+        "unexplained_clusters": 0.6,
         "de_pois": 0.2,
         "trusted_distance": 0.3,
         "excess_confidence": 0.5,
