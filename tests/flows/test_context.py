@@ -31,7 +31,7 @@ def drip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     turned[:4] = 1 - y[:4]
     write_digits(base / "lot", x[:100], turned[:100])
     write_digits(base / "trusted", x[100:220], y[100:220])
-    careless = {"voters": ["spectral_signatures"], "false_quarantine_rate": 1e-9}
+    careless = {"voters": ["spectral_signatures"], "false_quarantine_rate": 1e-100}
     settings = load_settings(write_settings(base / "p.yaml", policy=careless))
     screen(base / "run", base / "lot", base / "trusted", settings)
     release = publish(base / "run", "digits", "lot", RegistrySettings(path=str(base / "registry")))
