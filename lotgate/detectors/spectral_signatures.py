@@ -29,7 +29,8 @@ class SpectralSignatures(Detector):
     Method:
         For class c with features R ∈ (N_c, D): μ_c = mean(R), Σ_c = (R − μ_c)ᵀ(R − μ_c) / N_c, v_c its top
         eigenvector (the top right singular vector of R − μ_c). τ(r) = ((r − m_c)ᵀ v_c)² / s_c², where m_c and s_c²
-        are mean and variance along v_c of the class's trusted reference rows. Held-out trusted rows give p-values.
+        are mean and variance along v_c of the class's trusted reference rows. Held-out trusted rows give p-values,
+        with the lot's help where they are few (lotgate.calibration).
     Cost:
         One pass over the feature map for the class means, one for the D × D covariances: O(N D²), memory O(K D²).
     Source:
@@ -60,9 +61,8 @@ class SpectralSignatures(Detector):
         reference = evidence.trusted or evidence.suspect
         location, spread = _scale(probe, reference, centres, directions, robust=evidence.trusted is None)
         scorer = SpectralScorer(probe, centres, directions, location, spread, rate=self.rate)
-        if evidence.heldout is None:
-            return calibrated(scorer, (evidence.suspect,))
-        return calibrated(scorer, (evidence.heldout,), evidence.suspect)
+        clean = evidence.heldout or evidence.suspect  # no row may be held out: neither None nor empty
+        return calibrated(scorer, (clean,), evidence.suspect if evidence.heldout else None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,10 +54,10 @@ class UnexplainedClusters(Detector):
         Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = min(1.25 p_size, 5 p_both), a Bonferroni bound
         whose small part goes to the one that is tiny where it says anything. A row is in one component of each mixture
         and scores −log₁₀ of the harmonic mean of their p_j: a group that is there however the class is cut pays once,
-        one that a single mixture sees |clusters| times. Where the excess accuses, members
-        with less than trusted rows mostly have, or far less than their group, are spared; where trusted rows say that
-        a quarter or more of the group is clean, all but the strange ones. The decision rule
-        (lotgate.findings) pays for the many groups: one that holds a share π of the lot needs p_j ≤ π · rate.
+        one that a single mixture sees |clusters| times. Where the excess accuses, members with less than trusted rows
+        mostly have, or far less than their group, are spared; where trusted rows say that a quarter or more of the
+        group is clean, all but the strange ones. The decision rule (lotgate.findings) pays for the many groups: one
+        that holds a share π of the lot needs p_j ≤ π · rate.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -179,7 +179,7 @@ class GroupScorer:
                 inside = members(reduced, mixture)
                 accused = (inside >= 0) & (excess[mine] >= floors[inside])
                 own[accused] = p[inside[accused]]
-            scores[mine] = -np.log10(harmonic_mean(p_values))
+            scores[mine] = pooled_evidence(p_values)
         return scores
 
     def p_value(self, scores: Scores) -> Scores:
@@ -232,9 +232,9 @@ def fisher(*p_values: float) -> float:
     return float(chi2.sf(total, 2 * len(p_values)))
 
 
-def harmonic_mean(p_values: Vector) -> Vector:
-    """(B,) harmonic means of (m, B) p-values."""
-    return np.asarray(len(p_values) / np.sum(1 / np.maximum(p_values, 1e-300), axis=0))
+def pooled_evidence(p_values: Vector) -> Vector:
+    """(B,) −log₁₀ of the harmonic mean of (m, B) p-values, which is the logarithm of the mean of 1 / p; 0 for ones."""
+    return np.asarray(np.log10(np.mean(1 / np.maximum(p_values, 1e-300), axis=0)))
 
 
 def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:

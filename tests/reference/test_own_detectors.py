@@ -17,8 +17,8 @@ from lotgate.detectors.unexplained_clusters import (
     excess_p_value,
     expected_strange,
     fisher,
-    harmonic_mean,
     members,
+    pooled_evidence,
     principal_axes,
     size_p_value,
     usual_least,
@@ -42,8 +42,10 @@ def test_fisher_of_two_is_its_closed_form() -> None:
 
 def test_a_group_seen_by_every_mixture_pays_once_and_by_one_for_all() -> None:
     seen_by_all, by_one, by_none = np.full(4, 1e-6), np.array([1e-6, 1, 1, 1]), np.ones(4)
-    p = harmonic_mean(np.stack([seen_by_all, by_one, by_none], axis=1))
-    assert p == pytest.approx([1e-6, 4e-6, 1.0], rel=1e-4)
+    evidence = pooled_evidence(np.stack([seen_by_all, by_one, by_none], axis=1))
+    assert 10**-evidence == pytest.approx([1e-6, 4e-6, 1.0], rel=1e-4)
+    assert not np.signbit(evidence).any(), "no evidence is 0, not -0"
+    assert np.isfinite(pooled_evidence(np.zeros((4, 1)))).all()
 
 
 def test_the_least_of_a_group_is_two_robust_deviations_below_its_median() -> None:
@@ -146,7 +148,8 @@ def test_a_group_that_trusted_rows_explain_is_not_accused_for_its_excess(
         own, mine, np.zeros(trusted), np.arange(trusted) < trusted_inside, Usual(median=0.0, large=1.0, allowed=0.35)
     )
     assert (p < 1e-6) == accused
-    assert p > 0.2 or accused
+    by_size = size_p_value(0.5, trusted_inside, trusted, 1.3)
+    assert accused or p == min(1.0, 1.25 * by_size, 5 * fisher(by_size, 1.0)), "the excess has no part in it"
 
 
 def test_the_size_of_a_group_pays_little_for_being_asked_beside_its_excess() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from lotgate import probe as probe_module
 from lotgate.checks import example
 from lotgate.data import Dataset, fold_of
+from lotgate.detector import scan
 from lotgate.detectors import spectral_signatures
 from lotgate.detectors.spectral_signatures import SpectralSignatures, class_directions
 from lotgate.probe import Probe
@@ -74,3 +76,13 @@ def test_scores_are_squared_distances_from_the_trusted_mean_in_trusted_deviation
     assert np.median(found[planted]) > 10 * np.median(found[~planted])
     clean = scorer.score(evidence.heldout.batch(np.arange(len(heldout)))) if evidence.heldout else found
     assert (scorer.p_value(clean) <= 0.1).mean() == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("held_out", ["nothing", "no row"])
+def test_without_held_out_rows_the_lot_calibrates_itself(held_out: str, tmp_path: Path) -> None:
+    evidence = example(tmp_path, "nothing", n=90).evidence
+    assert evidence.heldout is not None
+    rows = None if held_out == "nothing" else evidence.heldout.select([])
+    findings = scan(SpectralSignatures(), replace(evidence, heldout=rows), np.random.default_rng(0))
+    assert findings["p_value"].between(0, 1, inclusive="right").all()
+    assert findings["p_value"].nunique() > 10
