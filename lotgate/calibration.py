@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
+from scipy.stats import norm
 
 Scores = npt.NDArray[np.float64]
 
@@ -31,6 +32,22 @@ PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little a
 ENOUGH = 30  # held-out rows in the tail, which need no help by the lot
 HEAVIER = 1.5  # over the number of rows that the tail was fitted to
 NO_SCORES: Scores = np.zeros(0)
+BULK = 0.2  # p-values above this are of clean rows, but for poison that no p-value shows
+BINS = 8
+PRIOR_LOG_SD = 0.3  # of the standard deviation of a null: a bulk of a few dozen rows says little about it
+MOST_CERTAIN = 1e-12  # p-values are kept this far from 1, where their normal score is infinite
+
+
+@dataclass(frozen=True)
+class Null:
+    """N(mean, deviation²) of the normal scores Φ⁻¹(1 − p) of clean rows; N(0, 1) where p-values are right."""
+
+    mean: float
+    deviation: float
+
+    def p_value(self, p_values: Scores) -> Scores:
+        """(B,) p-values as they are under this null; never smaller."""
+        return np.asarray(np.maximum(p_values, norm.sf((_normal_score(p_values) - self.mean) / self.deviation)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,3 +142,31 @@ def fit_tail(excess: Scores, inside: Scores) -> tuple[float, float]:
 
     best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), SHAPE_RANGE]).x
     return float(unit * np.exp(best[0])), float(best[1])
+
+
+def fit_null(p_values: Scores) -> Null:
+    """The empirical null of a lot most of which is clean: from its p-values above BULK (Efron 2004, section 4).
+
+    Where clean rows of the lot are not drawn like held-out ones, their p-values are too small all over. The normal
+    scores of those that accuse nobody tell by how much: N(mean, deviation²), truncated, is fitted to their counts in
+    BINS bins. It may only make p-values larger.
+
+    Args:
+        p_values: (N,) of all rows of the lot.
+    """
+    edges = np.linspace(BULK, 1, BINS + 1)
+    counts = np.histogram(p_values[p_values > BULK], edges)[0]
+    cuts = _normal_score(edges)
+
+    def loss(parameters: Scores) -> float:
+        mean, log_deviation = parameters
+        cells = np.diff(norm.sf((cuts - mean) / np.exp(log_deviation)))
+        cells = np.maximum(cells / max(cells.sum(), 1e-300), 1e-12)
+        return float(-(counts * np.log(cells)).sum() + (log_deviation / PRIOR_LOG_SD) ** 2 / 2)
+
+    mean, log_deviation = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    return Null(max(0.0, float(mean)), max(1.0, float(np.exp(log_deviation))))
+
+
+def _normal_score(p_values: Scores) -> Scores:
+    return np.asarray(norm.isf(np.clip(p_values, 1e-300, 1 - MOST_CERTAIN)))

@@ -95,6 +95,14 @@ class CrossFit:
         reference = self.vouched.log_p(batch)[own] + self.sifted.log_p(batch)[own]
         return np.asarray(np.mean([log_softmax(logits(batch))[own] for logits in taught], axis=0) - reference / 2)
 
+    def contradicts(self, batch: Batch) -> npt.NDArray[np.bool_]:
+        """(B,) whether the vouched and the sifted models together call another class likelier than the label."""
+        return contradiction((self.vouched.log_p(batch) + self.sifted.log_p(batch)) / 2, batch.y) > 0
+
+    def contradicted(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
+        """(N,) the same of all rows of a dataset."""
+        return np.concatenate([self.contradicts(b) for b in dataset.batches(PASS_BATCH)] or [np.zeros(0, bool)])
+
 
 @dataclass(frozen=True, eq=False)
 class Excess:

@@ -16,12 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import findings_frame
 from lotgate.probe import Probe
+from lotgate.shift import NO_SHIFT, Shift
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
@@ -40,6 +41,7 @@ class Evidence:
         twin: the same model trained on `trusted` only; None without a trusted set.
         crossfit: models of lot and trusted rows that answer for rows they never saw; classification with a trusted
             set only, else None.
+        shift: whether the lot is drawn like the trusted rows; none is known where there is no crossfit.
     """
 
     suspect: Dataset
@@ -48,6 +50,7 @@ class Evidence:
     probe: Probe | None = None
     twin: Probe | None = None
     crossfit: CrossFit | None = None
+    shift: Shift = NO_SHIFT
 
 
 class Scorer(Protocol):
@@ -116,6 +119,10 @@ class Detector(BaseModel):
     needs: ClassVar[frozenset[Need]]
     reason: ClassVar[str]
     """Why a flagged sample is suspicious, as a clause a process engineer understands."""
+    own_null: ClassVar[bool] = False
+    """Whether, in a lot that is not drawn like the trusted rows, p-values are corrected by the lot's empirical null."""
+    needs_contradiction: ClassVar[bool] = False
+    """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         """Learns from the evidence; keeps nothing on the detector itself.
@@ -148,18 +155,30 @@ def scan(detector: Detector, evidence: Evidence, rng: np.random.Generator) -> pd
         Findings with columns sample_id, detector, score, p_value, flagged (see `findings_frame`).
     """
     detector.require(evidence)
-    return judge(detector.name, detector.fit(evidence, rng), evidence)
+    return judge(detector, detector.fit(evidence, rng), evidence)
 
 
-def judge(name: str, scorer: Scorer, evidence: Evidence) -> pd.DataFrame:
-    """Findings of a fitted scorer over the suspect samples, with p-values that are right in each class."""
-    findings = score_dataset(name, scorer, evidence.suspect)
+def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFrame:
+    """Findings of the detector's fitted scorer over the suspect samples, with p-values that are right in each class and
+    in a shifted lot.
+    """
+    findings = score_dataset(detector.name, scorer, evidence.suspect)
     heldout, suspect = evidence.heldout, evidence.suspect
     if heldout is None or not len(heldout) or suspect.task != "classification":
         return findings
-    vetted = score_dataset(name, scorer, heldout)["p_value"].to_numpy(np.float64)
+    vetted = score_dataset(detector.name, scorer, heldout)["p_value"].to_numpy(np.float64)
     inflation = class_inflation(vetted, heldout.y, len(suspect.classes))
-    return findings.assign(p_value=np.minimum(1.0, findings["p_value"] * inflation[suspect.y]))
+    p_values = np.minimum(1.0, findings["p_value"].to_numpy(np.float64) * inflation[suspect.y])
+    return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
+
+
+def in_shifted_lot(p_values: Scores, detector: Detector, evidence: Evidence) -> Scores:
+    """(N,) p-values of the suspect samples as they count in a lot that is not drawn like the trusted rows."""
+    corrected = fit_null(p_values).p_value(p_values) if detector.own_null else p_values
+    if not detector.needs_contradiction:
+        return corrected
+    assert evidence.crossfit is not None  # without it no shift is measured
+    return np.where(evidence.crossfit.contradicted(evidence.suspect), corrected, 1.0)
 
 
 def score_dataset(name: str, scorer: Scorer, dataset: Dataset) -> pd.DataFrame:

@@ -36,6 +36,7 @@ from lotgate.probe import Probe, Say, load_probe, map_features, n_outputs, train
 from lotgate.report import report as write_report
 from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
+from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_check, shift_words
 
 log = logging.getLogger("lotgate")
 
@@ -151,7 +152,7 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
             evidence = load_evidence(run, settings)
             made.require(evidence)
             scorer = made.fit(evidence, generator(settings, detector))
-            findings = judge(detector, scorer, evidence)
+            findings = judge(made, scorer, evidence)
         except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
             log.error("%s failed: %s", detector, error)
             return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
@@ -214,6 +215,8 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     results = [GateResult.model_validate_json((run / name).read_text()) for name in _gates(run)]
     checks = tuple(check for result in results for check in result.checks)
     decision, reasons = outcome(verdicts, checks)
+    if (shift := load_shift(run)) is not None:
+        checks, reasons = (*checks, shift_check(shift)), (*reasons, *shift_words(shift))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
     if context:
@@ -315,7 +318,7 @@ def load_evidence(run: Path, settings: Settings) -> Evidence:
     probe = _load_probe(run / "work/probe", settings, evidence)
     twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
     crossfit = _load_crossfit(run / "work/crossfit", settings, evidence)
-    return replace(evidence, probe=probe, twin=twin, crossfit=crossfit)
+    return replace(evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT)
 
 
 def generator(settings: Settings, step: str) -> np.random.Generator:
@@ -351,7 +354,8 @@ def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], setting
     trained = train_crossfit(
         evidence.suspect, vetted, settings.probe, generator(settings, "crossfit"), _say("crossfit")
     )
-    map_answers(trained, shared, run / "work/crossfit")
+    mapped = map_answers(trained, shared, run / "work/crossfit")
+    save_shift(measure_shift(mapped, evidence.suspect, vetted), run)
 
 
 def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:

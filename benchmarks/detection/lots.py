@@ -108,7 +108,8 @@ def _earlier(
 def deal(case: Case, pool: Rows) -> tuple[Rows, Rows, Rows, Rows]:
     """Rows of the lot, the trusted set, the test set and all earlier lots together, disjoint; the same for every attack
     and rate of a seed."""
-    order = np.random.default_rng(case.draws("rows")).permutation(pool)
+    rng = np.random.default_rng(case.draws("rows"))
+    order = np.roll(pool, rng.integers(len(pool))) if case.data.in_order else rng.permutation(pool)
     size, trusted, before = case.data.size, round(case.trusted * case.data.size), case.data.earlier * case.data.size
     if size + trusted + before + 20 > len(order):
         raise ValueError(f"{case.name}: {len(order)} rows are too few for a lot of {size} and {trusted} trusted")
@@ -142,7 +143,16 @@ def _part(case: Case, samples: Samples) -> tuple[Samples, Rows]:
     if case.data.halves:
         first = np.random.default_rng(len(rows)).permutation(len(rows)) < len(rows) // 2
         rows = rows[first if case.split == "tune" else ~first]
-    return samples, rows
+    return samples, in_step(rows, samples.y[rows]) if case.data.in_order and samples.names else rows
+
+
+def in_step(rows: Rows, y: npt.NDArray[Any]) -> Rows:
+    """The rows with their classes (N,) side by side: each stretch has as good as all of them, each in its order."""
+    place = np.zeros(len(rows))
+    for c in np.unique(y):
+        mine = np.flatnonzero(y == c)
+        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+    return rows[np.argsort(place, kind="stable")]
 
 
 def _plant(

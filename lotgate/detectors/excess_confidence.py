@@ -32,7 +32,9 @@ class ExcessConfidence(Detector):
         evidence (lotgate.crossfit), none of which saw the sample: trained on lot and trusted rows; on trusted rows; on
         these and the 70% of the lot that they contradict least, which is a better model with little of the
         poison. s = (e − m_f) / d_f, with the median of the trusted rows of fold f and its distance to their 90%
-        quantile, half a nat at least. Trusted rows, answered in the same way, give p-values.
+        quantile, half a nat at least. Trusted rows, answered in the same way, give p-values. Where the lot is not
+        drawn like them (lotgate.shift), p-values are under the lot's empirical null, and 1 unless another class has
+        a larger ½ log p_vouched + ½ log p_sifted: such a lot knows its clean rows better, too.
     Cost:
         None of its own. The gather step trains ten probes: on half of lot and trusted rows, on half of the trusted rows
         and 70% of half of the lot, two each; on parts of the trusted rows, six. About two trainings on the lot.
@@ -47,6 +49,8 @@ class ExcessConfidence(Detector):
     modalities: ClassVar = frozenset({"image", "table"})
     tasks: ClassVar = frozenset({"classification"})
     needs: ClassVar = frozenset({"trusted", "crossfit"})
+    own_null: ClassVar = True
+    needs_contradiction: ClassVar = True
     reason: ClassVar = "other samples of the lot make its label plausible, and trusted samples do not"
 
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005

@@ -35,7 +35,8 @@ class TrustedDistance(Detector):
         Trusted rows are cut in `folds` by a checksum of the sample id, and so is the lot. A row of fold f scores the
         mean Euclidean distance of x to its k nearest trusted rows outside fold f. x is the encoded row (F,), or the
         image averaged down to at most 16 × 16, compared with trusted images of its own label. Trusted rows, scored the
-        same way, give p-values.
+        same way, give p-values; where the lot is not drawn like them (lotgate.shift), under the lot's
+        empirical null, and 1 for labels that models of trusted rows do not contradict.
     Cost:
         k nearest neighbours of N rows among n_t: seconds for 20,000 rows. Nothing is trained.
     Source:
@@ -50,6 +51,8 @@ class TrustedDistance(Detector):
     tasks: ClassVar = frozenset({"classification", "regression"})
     needs: ClassVar = frozenset({"trusted"})
     reason: ClassVar = "it looks unlike every trusted sample that it should resemble"
+    own_null: ClassVar = True
+    needs_contradiction: ClassVar = True
 
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
     folds: Annotated[int, Field(ge=2, le=20)] = 4

@@ -26,6 +26,8 @@ MIXED = 0.2  # clean share of a group from which on only its strange members are
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
 EXPLAINED, EXPLAINED_FEW = 0.5, 0.1  # p-value of the size from which on a group needs no explanation of its excess
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
+THIN = 0.1  # trusted rows of a group, as a share of those expected, up to which its size alone accuses
+ROWS = 2  # per dimension and component: the covariances of fewer describe single rows
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -39,10 +41,13 @@ class UnexplainedClusters(Detector):
         Poison without company: label flips and all-to-all poison spread over the clean rows; a handful of poisons.
     Assumes:
         The probe learned the trigger; trusted rows of each class are drawn like the clean rows of the lot. It learned
-        from trusted rows too, so that clean rows of both kinds lie alike.
+        from trusted rows too, so that clean rows of both kinds lie alike. Where the lot is not drawn like them
+        (lotgate.shift), only groups whose labels models of trusted rows contradict are accused: a clean-label backdoor
+        in such a lot passes.
     Method:
         Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of
-        k components, k in `clusters`. For component j with share π_j of the lot's rows and n_j of them:
+        k components, for each k in `clusters` that leaves 2n rows to a component. For component j with share π_j of
+        the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
         p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence, over learned models and probe, is above
         that of nine in ten trusted rows (lotgate.crossfit; half a lot may teach its trigger badly, the probe has all of
@@ -56,8 +61,11 @@ class UnexplainedClusters(Detector):
         and scores −log₁₀ of the harmonic mean of their p_j: a group that is there however the class is cut pays once,
         one that a single mixture sees |clusters| times. Where the excess accuses, members with less than trusted rows
         mostly have, or far less than their group, are spared; where trusted rows say that a quarter or more of the
-        group is clean, all but the strange ones. The decision rule (lotgate.findings) pays for the many groups: one
-        that holds a share π of the lot needs p_j ≤ π · rate.
+        group is clean, all but the strange ones. Where only the size accuses and the group has more than a tenth of the
+        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. In a shifted lot
+        p_j = 1 unless models of trusted rows contradict the labels of most members, and only these are accused.
+        The decision rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot needs
+        p_j ≤ π · rate.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -71,6 +79,7 @@ class UnexplainedClusters(Detector):
     modalities: ClassVar = frozenset({"image", "table"})
     tasks: ClassVar = frozenset({"classification"})
     needs: ClassVar = frozenset({"trusted", "probe", "crossfit"})
+    needs_contradiction: ClassVar = True
     reason: ClassVar = "it belongs to a group inside its class that hardly any trusted sample resembles"
 
     components: Annotated[int, Field(ge=1, le=256)] = 8
@@ -108,13 +117,16 @@ class UnexplainedClusters(Detector):
             return None
         own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
         usual = self._usual(known_own, excess)
+        shifted = evidence.shift.certain
+        credible = excess.crossfit.contradicted(rows) if shifted else np.ones(len(rows), bool)  # (N_c,)
         found = []
-        for k in self.clusters:
+        for k in fitting(self.clusters, len(lot) + len(known), basis.shape[1]):
             mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
             inside, reference = members((lot - centre) @ basis, mixture), members((known - centre) @ basis, mixture)
             judged = [self._judge(own, inside == j, known_own, reference == j, usual) for j in range(k)]
             p, floors = np.array(judged).T
-            found.append((mixture, p, floors))
+            believed = np.array([2 * credible[inside == j].sum() > (inside == j).sum() for j in range(k)])
+            found.append((mixture, np.where(believed, p, 1.0), floors))
         return ClassGroups(centre, basis, tuple(found))
 
     def _usual(self, known_own: Vector, excess: Excess) -> Usual:
@@ -135,7 +147,7 @@ class UnexplainedClusters(Detector):
         p_excess = excess_p_value(own[mine] >= usual.large, expected) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
-            return p, -np.inf
+            return (p if inside <= THIN * share * n_trusted else 1.0), -np.inf
         clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
         return p, usual.large if clean > MIXED else max(usual.median, usual_least(own[mine]))
 
@@ -184,6 +196,11 @@ class GroupScorer:
 
     def p_value(self, scores: Scores) -> Scores:
         return np.asarray(np.power(10.0, -scores))
+
+
+def fitting(clusters: tuple[int, ...], n: int, dimensions: int) -> tuple[int, ...]:
+    """The numbers of components that n rows can tell apart: ROWS per dimension and component; at least the smallest."""
+    return tuple(k for k in clusters if ROWS * dimensions * k <= n) or (min(clusters),)
 
 
 def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) -> float:

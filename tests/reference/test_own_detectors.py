@@ -17,6 +17,7 @@ from lotgate.detectors.unexplained_clusters import (
     excess_p_value,
     expected_strange,
     fisher,
+    fitting,
     members,
     pooled_evidence,
     principal_axes,
@@ -148,8 +149,7 @@ def test_a_group_that_trusted_rows_explain_is_not_accused_for_its_excess(
         own, mine, np.zeros(trusted), np.arange(trusted) < trusted_inside, Usual(median=0.0, large=1.0, allowed=0.35)
     )
     assert (p < 1e-6) == accused
-    by_size = size_p_value(0.5, trusted_inside, trusted, 1.3)
-    assert accused or p == min(1.0, 1.25 * by_size, 5 * fisher(by_size, 1.0)), "the excess has no part in it"
+    assert accused or p == 1.0
 
 
 def test_the_size_of_a_group_pays_little_for_being_asked_beside_its_excess() -> None:
@@ -159,3 +159,20 @@ def test_the_size_of_a_group_pays_little_for_being_asked_beside_its_excess() -> 
     )
     assert p == pytest.approx(1.25 * 0.8**70)
     assert least == -np.inf  # nothing to go by within the group
+
+
+@pytest.mark.parametrize(("inside", "accused"), [(0, True), (8, True), (9, False), (30, False)])
+def test_size_alone_accuses_only_where_trusted_rows_are_next_to_absent(inside: int, accused: bool) -> None:
+    """40% of the class in a group, 200 trusted rows: 80 are expected there. Another batch has many such groups."""
+    mine, trusted = np.arange(100) < 40, np.arange(200) < inside
+    p, _ = UnexplainedClusters()._judge(
+        np.zeros(100), mine, np.zeros(200), trusted, Usual(median=0.0, large=1.0, allowed=0.35)
+    )
+    assert p == (pytest.approx(1.25 * size_p_value(0.4, inside, 200, 1.3)) if accused else 1.0)
+    assert size_p_value(0.4, inside, 200, 1.3) < 1e-5
+
+
+def test_mixtures_have_two_rows_per_dimension_and_component() -> None:
+    assert fitting((2, 3, 4, 6), 500, 8) == (2, 3, 4, 6)
+    assert fitting((2, 3, 4, 6), 64, 8) == (2, 3, 4)
+    assert fitting((3, 6), 20, 8) == (3,)

@@ -15,7 +15,7 @@ from benchmarks.detection.cases import Case, Cases, Data, expand, load_cases
 from benchmarks.detection.charts import heat_map, roc
 from benchmarks.detection.data import Absent, Samples, load
 from benchmarks.detection.goals import goal_table
-from benchmarks.detection.lots import BY_NAME, deal, make_lot
+from benchmarks.detection.lots import BY_NAME, deal, in_step, make_lot
 from benchmarks.detection.measures import GRID, measure
 from benchmarks.detection.peers import ask, pyod_lof
 from benchmarks.detection.peers_regression import duti, regression_peers, sever, trim
@@ -63,6 +63,18 @@ def test_lot_trusted_and_test_rows_are_disjoint_and_paired_over_attacks() -> Non
     assert (same[0] == lot).all()
     assert (other[0] != lot).any()
     assert (deal(_case(split="report"), pool)[0] != lot).any()
+
+
+def test_lots_in_order_are_neighbouring_stretches_with_all_classes() -> None:
+    y = np.repeat([0, 1], [600, 300])  # sorted by class, as files often are
+    pool = in_step(np.arange(900), y)
+    lot, trusted, _, _ = deal(_case(data=Data(size=300, in_order=True, test=50)), pool)
+    for c in (0, 1):
+        mine, theirs = (np.sort(rows[y[rows] == c]) for rows in (lot, trusted))
+        assert len(mine) == pytest.approx(len(lot) * (y == c).mean(), abs=2)
+        assert np.isin(np.diff(mine), [1, (y == c).sum() - 1]).sum() >= len(mine) - 2, "a stretch, or its two ends"
+        assert len(theirs) == pytest.approx(len(trusted) * (y == c).mean(), abs=2)
+    assert not {*lot} & {*trusted}
 
 
 def test_a_slow_drip_is_the_same_lot_with_lots_before_it(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import genpareto
+from scipy.stats import genpareto, norm
 
-from lotgate.calibration import calibrate, class_inflation, fit_tail
+from lotgate.calibration import calibrate, class_inflation, fit_null, fit_tail
 
 RNG = np.random.default_rng
 
@@ -97,3 +97,24 @@ def test_inflation_makes_p_values_right_in_a_rare_class() -> None:
 def test_inflation_by_hand() -> None:
     p, y = np.array([0.01, 0.2, 0.04, 0.9]), np.array([0, 0, 1, 1])
     assert class_inflation(p, y, 3) == pytest.approx([1.3 / 0.4, 1.3 / 0.4, 1.0])
+
+
+@pytest.mark.parametrize("poison", [0.0, 0.15])
+def test_the_empirical_null_is_that_of_the_clean_rows(poison: float) -> None:
+    """Normal scores of clean rows are N(0.5, 1.3²): a third of them would have p ≤ .05 at the value it had."""
+    rng = RNG(4)
+    clean = norm.sf(rng.normal(0.5, 1.3, 4000))
+    planted = rng.random(round(4000 * poison)) * 1e-3
+    null = fit_null(np.r_[clean, planted])
+    assert (null.mean, null.deviation) == pytest.approx((0.5, 1.3), abs=0.12)
+    assert (clean <= 0.01).mean() > 0.07
+    assert (null.p_value(clean) <= 0.01).mean() < 0.02
+
+
+def test_the_empirical_null_only_makes_p_values_larger() -> None:
+    p = np.sort(np.r_[RNG(5).random(500), 0.0, 1e-300, 1.0])
+    for lot in (p, p**0.5, np.ones(300), p[:3]):
+        found = fit_null(lot).p_value(p)
+        assert (found >= p).all() and (np.diff(found) >= 0).all() and found.max() <= 1
+    uniform = RNG(6).random(20_000)
+    assert np.allclose(fit_null(uniform).p_value(p), p, atol=0.02), "uniform p-values are left alone"

@@ -16,7 +16,7 @@ from lotgate.data import Dataset, Pool
 from lotgate.errors import LotError, OutputError, TrustedError
 from lotgate.probe import Probe
 from lotgate.settings import Settings, load_settings
-from tests.small_lots import digit_lots, snapshot, write_settings
+from tests.small_lots import digit_lots, digits, snapshot, write_digits, write_settings
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
@@ -229,3 +229,19 @@ def test_no_trusted_set_and_too_few_rows_are_said(tmp_path: Path) -> None:
     pd.DataFrame({"sample_id": ids[1:], "reason": "set aside"}).to_parquet(tmp_path / "run/exclusions.parquet")
     with pytest.raises(LotError, match="fewer than two samples"):
         stages.gather(tmp_path / "run", settings)
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["alike", "camera turned"])
+def test_a_lot_that_is_not_drawn_like_the_trusted_set_says_so(turned: bool, tmp_path: Path) -> None:
+    """A clean lot whose camera was turned by a right angle; its own rows teach what trusted ones cannot know."""
+    x, y = digits(4)
+    lot = write_digits(tmp_path / "lot", np.rot90(x[:200], 1 + turned, (1, 2)), y[:200])
+    trusted = write_digits(tmp_path / "trusted", np.rot90(x[200:320], 1, (1, 2)), y[200:320])
+    settings = load_settings(write_settings(tmp_path / "p.yaml", policy={"voters": ["unexplained_clusters"]}))
+    decision = stages.screen(tmp_path / "run", lot, trusted, settings)
+    check = next(check for check in decision.checks if "drawn alike" in check.name)
+    assert (check.passed, check.critical) == (not turned, False)
+    told = [reason for reason in decision.reasons if "not drawn like the trusted set" in reason]
+    assert len(told) == turned and decision.decision != "reject"
+    page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert ("not drawn like the trusted set" in page) == turned

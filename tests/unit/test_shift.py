@@ -1,0 +1,122 @@
+"""Whether a lot is drawn like the trusted set, and how findings count where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotgate.checks import example
+from lotgate.crossfit import log_softmax, train_crossfit
+from lotgate.detector import Evidence, judge
+from lotgate.detectors.disagreement import Disagreement
+from lotgate.detectors.excess_confidence import ExcessConfidence
+from lotgate.detectors.trusted_distance import TrustedDistance
+from lotgate.detectors.unexplained_clusters import UnexplainedClusters
+from lotgate.probe import ProbeSettings
+from lotgate.shift import (
+    ALIKE,
+    NO_SHIFT,
+    Shift,
+    least_shift,
+    load_shift,
+    measure_shift,
+    save_shift,
+    shift_check,
+    shift_words,
+)
+
+RNG = np.random.default_rng
+SURE = Shift(0.9, 0.01)
+
+
+def test_the_chance_is_that_of_all_pairs() -> None:
+    own, usual = RNG(0).normal(0.4, 1, 30), RNG(1).normal(0, 1, 20)
+    y, known = np.repeat([0, 1], 15), np.repeat([0, 1], 10)
+    chances = [np.mean(own[y != c][:, None] > usual[known != c][None]) for c in (0, 1)]
+    found = least_shift(own, y, usual, known)
+    assert found.chance == pytest.approx(min(chances))
+    assert found.error == pytest.approx(((15 + 10 + 1) / (12 * 15 * 10)) ** 0.5)
+
+
+def test_one_poisoned_class_is_no_shift_and_another_batch_is() -> None:
+    rng = RNG(2)
+    y, known = rng.integers(0, 5, 1000), rng.integers(0, 5, 300)
+    own, usual = rng.normal(size=1000), rng.normal(size=300)
+    poisoned = own + 5 * ((y == 3) & (rng.random(1000) < 0.8))
+    assert not least_shift(poisoned, y, usual, known).certain
+    assert least_shift(own + 0.5, y, usual, known).certain
+
+
+def test_chance_alone_is_rarely_a_shift() -> None:
+    rng = RNG(3)
+    lots = [
+        (rng.normal(size=60), rng.integers(0, 2, 60), rng.normal(size=20), rng.integers(0, 2, 20)) for _ in range(300)
+    ]
+    assert sum(least_shift(*lot).certain for lot in lots) <= 15
+
+
+def test_nothing_is_known_where_no_class_is_left_to_compare() -> None:
+    one = np.zeros(9, np.int64)
+    assert least_shift(np.ones(9), one, np.zeros(9), one) is NO_SHIFT and not NO_SHIFT.certain
+
+
+def test_it_is_kept_on_disk_and_told_in_words(tmp_path: Path) -> None:
+    assert load_shift(tmp_path) is None
+    save_shift(SURE, tmp_path)
+    assert load_shift(tmp_path) == SURE
+    failed, passed = shift_check(SURE), shift_check(Shift(0.56, 0.05))
+    assert (failed.passed, failed.critical, failed.observed, failed.limit) == (False, False, 0.89, ALIKE)
+    assert "trusted" in failed.detail
+    assert passed.passed and not passed.detail
+    assert "not drawn like the trusted set" in shift_words(SURE)[0] and not shift_words(NO_SHIFT)
+
+
+@pytest.fixture(scope="module")
+def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    """A table with planted triggers, and small models of it."""
+    given = example(tmp_path_factory.mktemp("shift"), "backdoor", n=400).evidence
+    assert given.trusted is not None and given.heldout is not None
+    settings = ProbeSettings(width=16, epochs=8, min_steps=80)
+    crossfit = train_crossfit(given.suspect, (given.trusted, given.heldout), settings, RNG(0), lambda words: None)
+    return replace(given, crossfit=crossfit)
+
+
+def test_rows_drawn_alike_are_no_shift(evidence: Evidence) -> None:
+    assert evidence.crossfit is not None and evidence.trusted is not None and evidence.heldout is not None
+    assert not measure_shift(evidence.crossfit, evidence.suspect, (evidence.trusted, evidence.heldout)).certain
+
+
+def test_contradicted_are_rows_to_which_trusted_rows_give_another_class(evidence: Evidence) -> None:
+    assert evidence.crossfit is not None
+    batch = evidence.suspect.batch(np.arange(len(evidence.suspect)))
+    models = evidence.crossfit.vouched, evidence.crossfit.sifted
+    best = sum(log_softmax(m.logits(batch)) for m in models).argmax(1)
+    found = evidence.crossfit.contradicted(evidence.suspect)
+    assert np.array_equal(found, best != evidence.suspect.y) and 0 < found.mean() < 0.5
+
+
+@pytest.mark.parametrize("detector", [ExcessConfidence(), TrustedDistance(), UnexplainedClusters()])
+def test_in_a_shifted_lot_only_labels_that_trusted_rows_contradict_are_doubted(
+    detector: ExcessConfidence, evidence: Evidence
+) -> None:
+    alike, shifted = (
+        judge(detector, detector.fit(given, RNG(0)), given)["p_value"].to_numpy()
+        for given in (evidence, replace(evidence, shift=SURE))
+    )
+    assert evidence.crossfit is not None
+    contradicted = evidence.crossfit.contradicted(evidence.suspect)
+    assert (shifted[~contradicted] == 1).all()
+    assert (shifted >= alike - 1e-12).all()
+    if detector.own_null:
+        assert (alike[~contradicted] < 0.05).any(), "or nothing was to be spared"
+        assert np.corrcoef(alike[contradicted], shifted[contradicted])[0, 1] > 0.8
+
+
+def test_contradiction_itself_counts_in_a_shifted_lot_as_before(evidence: Evidence) -> None:
+    detector = Disagreement(folds=2, epochs=2)
+    scorer = detector.fit(evidence, RNG(0))
+    alike, shifted = (judge(detector, scorer, given) for given in (evidence, replace(evidence, shift=SURE)))
+    assert alike.equals(shifted)
