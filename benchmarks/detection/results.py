@@ -48,8 +48,9 @@ def fingerprint(settings: Settings) -> str:
 
 
 def definition(case: Case) -> str:
-    """Eight hex digits of what cases.yaml says of a case; of a drip only where there is one."""
+    """Eight hex digits of what cases.yaml says of a case; of drips and of order only where there is one."""
     unsaid = set() if case.data.earlier or case.data.drawn_as else {"earlier", "drawn_as"}
+    unsaid |= set() if case.data.in_order else {"in_order"}
     return hashlib.sha256(case.model_dump_json(exclude={"data": unsaid}).encode()).hexdigest()[:8]
 
 
