@@ -163,12 +163,12 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFram
     in a shifted lot.
     """
     findings = score_dataset(detector.name, scorer, evidence.suspect)
+    p_values = findings["p_value"].to_numpy(np.float64)
     heldout, suspect = evidence.heldout, evidence.suspect
-    if heldout is None or not len(heldout) or suspect.task != "classification":
-        return findings
-    vetted = score_dataset(detector.name, scorer, heldout)["p_value"].to_numpy(np.float64)
-    inflation = class_inflation(vetted, heldout.y, len(suspect.classes))
-    p_values = np.minimum(1.0, findings["p_value"].to_numpy(np.float64) * inflation[suspect.y])
+    if heldout is not None and len(heldout) and suspect.task == "classification":
+        vetted = score_dataset(detector.name, scorer, heldout)["p_value"].to_numpy(np.float64)
+        inflation = class_inflation(vetted, heldout.y, len(suspect.classes))
+        p_values = np.minimum(1.0, p_values * inflation[suspect.y])
     return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
 
 

@@ -71,10 +71,11 @@ def load_shift(run: Path) -> Shift | None:
 
 def shift_check(shift: Shift) -> Check:
     """Whether the lot is drawn like the trusted set. Not critical: another batch is no poison."""
-    words = "" if not shift.certain else "what the rest of the lot teaches about a sample, trusted ones do not know"
+    words = "how often a sample of the lot gains more from its companions than a trusted one does"
     return Check(
         name="evidence: lot and trusted set drawn alike", passed=not shift.certain,
-        observed=round(shift.chance - shift.error, 4), limit=ALIKE, critical=False, detail=words,
+        observed=round(shift.chance - shift.error, 4), limit=ALIKE, critical=False,
+        detail=words if shift.certain else "",
     )  # fmt: skip
 
 
@@ -83,9 +84,9 @@ def shift_words(shift: Shift) -> tuple[str, ...]:
     if not shift.certain:
         return ()
     return (
-        "The lot is not drawn like the trusted set (another batch, source or season), so that a group of samples was "
-        "held against it only where trusted samples contradict their labels; vet some samples of this lot, add them to "
-        "the trusted set and screen again to find poison with right labels too.",
+        "The lot is not drawn like the trusted set (another batch, source or season): what is only new in it counts as "
+        "suspect where trusted samples contradict the label, and not elsewhere. To find poison with right labels too, "
+        "vet some samples of this lot, add them to the trusted set and screen again.",
     )
 
 
