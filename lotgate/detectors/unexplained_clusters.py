@@ -12,7 +12,7 @@ from scipy.stats import binom, chi2
 from sklearn.mixture import GaussianMixture
 
 from lotgate.crossfit import Excess, fit_excess
-from lotgate.data import Batch
+from lotgate.data import Batch, Modality
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.probe import Probe
 
@@ -62,10 +62,11 @@ class UnexplainedClusters(Detector):
         one that a single mixture sees |clusters| times. Where the excess accuses, members with less than trusted rows
         mostly have, or far less than their group, are spared; where trusted rows say that a quarter or more of the
         group is clean, all but the strange ones. Where only the size accuses and the group has more than a tenth of the
-        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. In a shifted lot
-        p_j = 1 unless models of trusted rows contradict the labels of most members, and only these are accused.
-        The decision rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot needs
-        p_j ≤ π · rate.
+        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. Nor is a group of
+        images accused for its size if less than a tenth of it is strange, as of trusted rows: it is a style that their
+        models know well. In a shifted lot p_j = 1 unless models of trusted rows contradict the labels of most members,
+        and only these are accused. The decision rule (lotgate.findings) pays for the many groups: one that holds a
+        share π of the lot needs p_j ≤ π · rate.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -116,7 +117,7 @@ class UnexplainedClusters(Detector):
         if basis.shape[1] == 0:
             return None
         own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
-        usual = self._usual(known_own, excess)
+        usual = self._usual(known_own, excess, evidence.suspect.modality)
         shifted = evidence.shift.certain
         credible = excess.crossfit.contradicted(rows) if shifted else np.ones(len(rows), bool)  # (N_c,)
         found = []
@@ -129,10 +130,11 @@ class UnexplainedClusters(Detector):
             found.append((mixture, np.where(believed, p, 1.0), floors))
         return ClassGroups(centre, basis, tuple(found))
 
-    def _usual(self, known_own: Vector, excess: Excess) -> Usual:
+    def _usual(self, known_own: Vector, excess: Excess, modality: Modality) -> Usual:
         median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
         least = EXCESS * self.allowance + UNSURE / np.sqrt(len(excess.usual))
-        return Usual(float(median), float(large), allowed_strange(known_own >= large, least))
+        alone = EXCESS if modality == "image" else 0.0
+        return Usual(float(median), float(large), allowed_strange(known_own >= large, least), alone)
 
     def _judge(self, own: Vector, mine: Mask, known_own: Vector, trusted: Mask, usual: Usual) -> tuple[float, float]:
         """The p-value of a component, and the least excess of the members that it accuses.
@@ -144,20 +146,25 @@ class UnexplainedClusters(Detector):
         share, inside, n_trusted = float(mine.mean()), int(trusted.sum()), len(trusted)
         p_size = size_p_value(share, inside, n_trusted, self.tolerance)
         expected = expected_strange(known_own[trusted] >= usual.large, usual.allowed)
-        p_excess = excess_p_value(own[mine] >= usual.large, expected) if p_size <= explained_from(n_trusted) else 1.0
+        strange = own[mine] >= usual.large
+        p_excess = excess_p_value(strange, expected) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
-            return (p if inside <= THIN * share * n_trusted else 1.0), -np.inf
+            alone = inside <= THIN * share * n_trusted and strange.sum() >= usual.alone * len(strange)
+            return (p if alone else 1.0), -np.inf
         clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
         return p, usual.large if clean > MIXED else max(usual.median, usual_least(own[mine]))
 
 
 class Usual(NamedTuple):
-    """Excess of trusted rows: their median, what is large, and the share of large ones that a class may have."""
+    """Excess of trusted rows: their median, what is large, the share of large ones that a class may have, and the share
+    that a group must have to be accused for its size alone.
+    """
 
     median: float
     large: float
     allowed: float
+    alone: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
