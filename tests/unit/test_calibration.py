@@ -101,7 +101,7 @@ def test_inflation_by_hand() -> None:
 
 @pytest.mark.parametrize("poison", [0.0, 0.15])
 def test_the_empirical_null_is_that_of_the_clean_rows(poison: float) -> None:
-    """Normal scores of clean rows are N(0.5, 1.3²): a third of them would have p ≤ .05 at the value it had."""
+    """Normal scores of clean rows are N(0.5, 1.3²): 8% of them have p ≤ .01."""
     rng = RNG(4)
     clean = norm.sf(rng.normal(0.5, 1.3, 4000))
     planted = rng.random(round(4000 * poison)) * 1e-3

@@ -10,7 +10,7 @@ import pytest
 
 from lotgate.checks import example
 from lotgate.crossfit import log_softmax, train_crossfit
-from lotgate.detector import Evidence, judge
+from lotgate.detector import Detector, Evidence, judge
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
 from lotgate.detectors.trusted_distance import TrustedDistance
@@ -100,7 +100,7 @@ def test_contradicted_are_rows_to_which_trusted_rows_give_another_class(evidence
 
 @pytest.mark.parametrize("detector", [ExcessConfidence(), TrustedDistance(), UnexplainedClusters()])
 def test_in_a_shifted_lot_only_labels_that_trusted_rows_contradict_are_doubted(
-    detector: ExcessConfidence, evidence: Evidence
+    detector: Detector, evidence: Evidence
 ) -> None:
     alike, shifted = (
         judge(detector, detector.fit(given, RNG(0)), given)["p_value"].to_numpy()
