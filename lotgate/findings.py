@@ -58,6 +58,7 @@ class Policy(BaseModel):
         "disagreement",
         "trusted_distance",
         "excess_confidence",
+        "shared_pattern",
     )
     weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
         "activation_clustering": 0.2,
@@ -66,6 +67,7 @@ class Policy(BaseModel):
         "de_pois": 0.2,
         "trusted_distance": 0.3,
         "excess_confidence": 0.5,
+        "shared_pattern": 0.3,
     }
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.65
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5

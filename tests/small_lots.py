@@ -12,6 +12,8 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits
 
+from lotgate.data import Dataset
+
 #: Settings of a quick scan; de_pois and disagreement are trained just enough to say something.
 QUICK: dict[str, Any] = {
     "seed": 0,
@@ -51,6 +53,22 @@ def write_digits(folder: Path, images: np.ndarray, labels: np.ndarray) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(path)
     return folder
+
+
+def image_dataset(folder: Path, images: np.ndarray, labels: np.ndarray) -> Dataset:
+    """Grey images (N, H, W) uint8 as the dataset that ingest would make of them, without files of images."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "store.npy", images[:, None])
+    names = tuple(str(c) for c in range(int(labels.max()) + 1))
+    manifest = pd.DataFrame(
+        {
+            "sample_id": [f"{folder.name}/{i:05d}" for i in range(len(images))],
+            "uri": "", "label": [names[c] for c in labels], "source": None,
+            "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
+            "row": np.arange(len(images)), "defect": None,
+        }
+    )  # fmt: skip
+    return Dataset("image", "classification", manifest, folder, folder / "store.npy", names)
 
 
 def digit_lots(base: Path, n: int = 100, n_trusted: int = 120) -> tuple[Path, Path]:

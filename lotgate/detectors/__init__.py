@@ -5,6 +5,7 @@ from lotgate.detectors.activation_clustering import ActivationClustering
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
+from lotgate.detectors.shared_pattern import SharedPattern
 from lotgate.detectors.spectral_signatures import SpectralSignatures
 from lotgate.detectors.trusted_distance import TrustedDistance
 from lotgate.detectors.unexplained_clusters import UnexplainedClusters
@@ -17,4 +18,5 @@ DETECTORS: tuple[type[Detector], ...] = (
     UnexplainedClusters,
     TrustedDistance,
     ExcessConfidence,
+    SharedPattern,
 )

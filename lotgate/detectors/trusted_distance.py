@@ -14,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from lotgate.data import Batch, FloatArray, Pool, fold_of
 from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated
 from lotgate.errors import InputError
+from lotgate.pixels import averaged_down
 
 SALT = "distance:"
 SIDE = 16  # pixels: finer detail only adds noise to a distance
@@ -107,14 +108,5 @@ def mean_distance(tree: NearestNeighbors, x: FloatArray) -> Scores:
     return np.asarray(tree.kneighbors(x)[0].mean(axis=1), np.float64)
 
 
-def averaged_down(x: FloatArray, side: int = SIDE) -> FloatArray:
-    """(B, C, h, w) with h, w ≤ side: means over whole blocks of (B, C, H, W); a ragged edge is left out."""
-    b, c, height, width = x.shape
-    rows, columns = -(-height // side), -(-width // side)
-    h, w = height // rows, width // columns
-    blocks = x[:, :, : h * rows, : w * columns].reshape(b, c, h, rows, w, columns)
-    return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
-
-
 def _vectors(x: FloatArray) -> FloatArray:
-    return (averaged_down(x) if x.ndim == 4 else x).reshape(len(x), -1)
+    return (averaged_down(x, SIDE) if x.ndim == 4 else x).reshape(len(x), -1)

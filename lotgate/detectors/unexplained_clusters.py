@@ -8,17 +8,25 @@ from typing import Annotated, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.stats import binom, chi2
+from scipy.stats import binom
 from sklearn.mixture import GaussianMixture
 
 from lotgate.crossfit import Excess, fit_excess
 from lotgate.data import Batch, Modality
 from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.mixtures import (
+    Mask,
+    Vector,
+    fisher,
+    fit_mixture,
+    fitting,
+    members,
+    pooled_evidence,
+    principal_axes,
+    size_p_value,
+)
 from lotgate.probe import Probe
 
-Vector = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-SURE = 0.5  # posterior from which a row counts as a member
 UNSURE = 1.5  # standard errors; n trusted rows place a quantile to within about this over √n
 EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
 STRANGE = 0.01  # p-value of the excess from which on members without any are spared
@@ -27,7 +35,6 @@ FEW = 15  # trusted rows of a class, below which they may lie anywhere but where
 EXPLAINED, EXPLAINED_FEW = 0.5, 0.1  # p-value of the size from which on a group needs no explanation of its excess
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
 THIN = 0.1  # trusted rows of a group, as a share of those expected, up to which its size alone accuses
-ROWS = 2  # per dimension and component: the covariances of fewer describe single rows
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -205,16 +212,6 @@ class GroupScorer:
         return np.asarray(np.power(10.0, -scores))
 
 
-def fitting(clusters: tuple[int, ...], n: int, dimensions: int) -> tuple[int, ...]:
-    """The numbers of components that n rows can tell apart: ROWS per dimension and component; at least the smallest."""
-    return tuple(k for k in clusters if ROWS * dimensions * k <= n) or (min(clusters),)
-
-
-def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) -> float:
-    """P(Bin(n_t, share / tolerance) ≤ k): how well trusted rows explain a group of that share of the class."""
-    return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
-
-
 def allowed_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
     """Share of strange rows to allow in a class whose trusted rows are these: a rare class may be strange as such."""
     least, n = min(1.0, least), len(trusted) + 2
@@ -248,36 +245,3 @@ def usual_least(excess: Vector) -> float:
     """What members of one kind would mostly exceed: their median less LEAST robust standard deviations."""
     median = float(np.median(excess))
     return median - LEAST * 1.4826 * float(np.median(np.abs(excess - median)))
-
-
-def fisher(*p_values: float) -> float:
-    """Fisher's combination of independent p-values."""
-    total = -2 * sum(np.log(max(p, 1e-300)) for p in p_values)
-    return float(chi2.sf(total, 2 * len(p_values)))
-
-
-def pooled_evidence(p_values: Vector) -> Vector:
-    """(B,) −log₁₀ of the harmonic mean of (m, B) p-values, which is the logarithm of the mean of 1 / p; 0 for ones."""
-    return np.asarray(np.log10(np.mean(1 / np.maximum(p_values, 1e-300), axis=0)))
-
-
-def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:
-    """Mean (D,) and the top n principal axes (D, ≤ n), scaled by the largest deviation."""
-    centre = features.mean(0)
-    values, vectors = np.linalg.eigh(np.cov(features.T, bias=True).reshape(features.shape[1], -1))
-    keep = np.flatnonzero(values > max(float(values[-1]), 0.0) * 1e-6)[::-1][:n]
-    keep = keep[values[keep] > 1e-12]
-    return centre, vectors[:, keep] / np.sqrt(values[-1]) if len(keep) else vectors[:, keep]
-
-
-def fit_mixture(reduced: Vector, k: int, seed: int) -> GaussianMixture:
-    """A mixture of k Gaussians with full covariances on (N, n)."""
-    return GaussianMixture(k, covariance_type="full", reg_covar=1e-4, n_init=2, max_iter=60, random_state=seed).fit(
-        reduced
-    )
-
-
-def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
-    """(N,) component each row belongs to, -1 where it is not sure of any."""
-    posterior = mixture.predict_proba(reduced)
-    return np.where(posterior.max(1) >= SURE, posterior.argmax(1), -1)

@@ -21,6 +21,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "unexplained_clusters": ("backdoor",),
     "trusted_distance": ("outliers",),
     "excess_confidence": ("backdoor",),
+    "shared_pattern": ("backdoor",),
 }
 #: Cases for which a detector claims nothing, with the reason.
 NO_CLAIM = {

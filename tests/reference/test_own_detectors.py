@@ -8,7 +8,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from lotgate.data import fold_of
 from lotgate.detectors.disagreement import disagreement
-from lotgate.detectors.trusted_distance import averaged_down, group_of, mean_distance
+from lotgate.detectors.trusted_distance import group_of, mean_distance
 from lotgate.detectors.unexplained_clusters import (
     UnexplainedClusters,
     Usual,
@@ -16,14 +16,9 @@ from lotgate.detectors.unexplained_clusters import (
     clean_share,
     excess_p_value,
     expected_strange,
-    fisher,
-    fitting,
-    members,
-    pooled_evidence,
-    principal_axes,
-    size_p_value,
     usual_least,
 )
+from lotgate.mixtures import fisher, fitting, members, pooled_evidence, principal_axes, size_p_value
 
 
 @pytest.mark.parametrize(
@@ -91,14 +86,6 @@ def test_mean_distance_is_the_mean_over_the_nearest() -> None:
     trusted, x = rng.normal(size=(30, 4)).astype(np.float32), rng.normal(size=(6, 4)).astype(np.float32)
     naive = [np.mean(sorted(np.linalg.norm(t - row) for t in trusted)[:5]) for row in x]
     assert np.allclose(mean_distance(NearestNeighbors(n_neighbors=5).fit(trusted), x), naive, rtol=1e-4)
-
-
-def test_images_are_averaged_over_whole_blocks() -> None:
-    x = np.random.default_rng(2).random((2, 3, 33, 32), np.float32)
-    small = averaged_down(x, side=16)
-    assert small.shape == (2, 3, 11, 16)
-    assert small[1, 2, 4, 5] == pytest.approx(x[1, 2, 12:15, 10:12].mean())
-    assert np.array_equal(averaged_down(x[:, :, :8, :8]), x[:, :, :8, :8])
 
 
 def test_images_are_compared_with_their_own_class_and_rows_with_all() -> None:

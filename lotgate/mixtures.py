@@ -1,0 +1,59 @@
+"""Gaussian mixtures of the rows of one class, lot and trusted ones together, and what trusted rows say of a component.
+
+Clean rows of the lot and trusted rows are drawn alike, so a component that clean rows form has its share of both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom, chi2
+from sklearn.mixture import GaussianMixture
+
+Vector = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+SURE = 0.5  # posterior from which a row counts as a member
+ROWS = 2  # per dimension and component: the covariances of fewer describe single rows
+
+
+def fitting(clusters: tuple[int, ...], n: int, dimensions: int) -> tuple[int, ...]:
+    """The numbers of components that n rows can tell apart: ROWS per dimension and component; at least the smallest."""
+    return tuple(k for k in clusters if ROWS * dimensions * k <= n) or (min(clusters),)
+
+
+def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) -> float:
+    """P(Bin(n_t, share / tolerance) ≤ k): how well trusted rows explain a group of that share of the class."""
+    return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
+
+
+def fisher(*p_values: float) -> float:
+    """Fisher's combination of independent p-values."""
+    total = -2 * sum(np.log(max(p, 1e-300)) for p in p_values)
+    return float(chi2.sf(total, 2 * len(p_values)))
+
+
+def pooled_evidence(p_values: Vector) -> Vector:
+    """(B,) −log₁₀ of the harmonic mean of (m, B) p-values, which is the logarithm of the mean of 1 / p; 0 for ones."""
+    return np.asarray(np.log10(np.mean(1 / np.maximum(p_values, 1e-300), axis=0)))
+
+
+def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:
+    """Mean (D,) and the top n principal axes (D, ≤ n), scaled by the largest deviation."""
+    centre = features.mean(0)
+    values, vectors = np.linalg.eigh(np.cov(features.T, bias=True).reshape(features.shape[1], -1))
+    keep = np.flatnonzero(values > max(float(values[-1]), 0.0) * 1e-6)[::-1][:n]
+    keep = keep[values[keep] > 1e-12]
+    return centre, vectors[:, keep] / np.sqrt(values[-1]) if len(keep) else vectors[:, keep]
+
+
+def fit_mixture(reduced: Vector, k: int, seed: int) -> GaussianMixture:
+    """A mixture of k Gaussians with full covariances on (N, n)."""
+    return GaussianMixture(k, covariance_type="full", reg_covar=1e-4, n_init=2, max_iter=60, random_state=seed).fit(
+        reduced
+    )
+
+
+def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
+    """(N,) component each row belongs to, -1 where it is not sure of any."""
+    posterior = mixture.predict_proba(reduced)
+    return np.where(posterior.max(1) >= SURE, posterior.argmax(1), -1)

@@ -1,0 +1,77 @@
+"""Images as vectors: coordinates in the principal axes of their pixels, and the scale on which they are usual."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.covariance import oas
+
+from lotgate.data import Dataset, FloatArray, Pool
+
+Vector = npt.NDArray[np.float64]
+MOST_ROWS = 2000  # rows that the axes are taken from: more add little, and their products grow with the square
+PASS_BATCH = 512
+LEAST_VARIANCE = 1e-6  # of the largest: axes below it are the rounding of pixels
+JITTER = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class PixelBasis:
+    """Principal axes of averaged-down images.
+
+    Attributes:
+        centre: (D,) mean image. axes: (D, m) orthonormal, the first with the largest variance. side: pixels of the
+            longer side, at most.
+    """
+
+    centre: FloatArray
+    axes: FloatArray
+    side: int
+
+    def coordinates(self, x: FloatArray) -> Vector:
+        """(B, m) of images (B, C, H, W)."""
+        return np.asarray((_vectors(x, self.side) - self.centre) @ self.axes, np.float64)
+
+    def coordinates_of(self, dataset: Dataset) -> Vector:
+        """(N, m) of all rows of a dataset."""
+        found = [self.coordinates(batch.x) for batch in dataset.batches(PASS_BATCH)]
+        return np.concatenate(found) if found else np.zeros((0, self.axes.shape[1]))
+
+
+def fit_basis(pool: Pool, most_axes: int, side: int, rng: np.random.Generator) -> PixelBasis:
+    """The principal axes of a sample of the rows: at most a third as many as rows, or they describe single ones."""
+    rows = np.sort(rng.choice(len(pool), min(MOST_ROWS, len(pool)), replace=False))
+    x = _vectors(pool.take(rows)[0], side)
+    centre = x.mean(axis=0)
+    x -= centre
+    tall = x.shape[0] > x.shape[1]
+    values, vectors = np.linalg.eigh((x.T @ x if tall else x @ x.T).astype(np.float64))
+    keep = np.flatnonzero(values > max(float(values[-1]) * LEAST_VARIANCE, 0.0))[::-1]
+    keep = keep[: max(1, min(most_axes, len(pool) // 3))]
+    axes = vectors[:, keep] if tall else (x.T @ vectors[:, keep]) / np.sqrt(values[keep])
+    return PixelBasis(centre, np.asarray(axes, np.float32), side)
+
+
+def whitening(rows: Vector) -> tuple[Vector, Vector]:
+    """Mean (m,) and lower L (m, m) of rows (N, m): L⁻¹ (x − mean) is white. L Lᵀ is their covariance, shrunk towards a
+    multiple of the identity (oracle approximating shrinkage: Chen, Wiesel, Eldar, Hero 2010).
+    """
+    mean = rows.mean(axis=0)
+    shrunk, _ = oas(rows - mean, assume_centered=True)
+    scale = max(float(np.trace(shrunk)) / len(shrunk), LEAST_VARIANCE)
+    return mean, np.asarray(np.linalg.cholesky(shrunk + JITTER * scale * np.eye(len(shrunk))))
+
+
+def averaged_down(x: FloatArray, side: int) -> FloatArray:
+    """(B, C, h, w) with h, w ≤ side: means over whole blocks of (B, C, H, W); a ragged edge is left out."""
+    b, c, height, width = x.shape
+    rows, columns = -(-height // side), -(-width // side)
+    h, w = height // rows, width // columns
+    blocks = x[:, :, : h * rows, : w * columns].reshape(b, c, h, rows, w, columns)
+    return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
+
+
+def _vectors(x: FloatArray, side: int) -> FloatArray:
+    return averaged_down(x, side).reshape(len(x), -1)
