@@ -346,11 +346,19 @@ def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome,
         return "reject", (_rejection(failed, n, n_quarantined), *(check.words for check in failed))
     if n_quarantined == 0:
         return "accept", (f"All {n:,} samples passed every check and no detector found evidence of poisoning.",)
-    share = n_quarantined / n
-    by_contract = bool((verdicts.loc[verdicts["action"] == "quarantine", "score"] == CERTAIN).all())
-    why = "do not meet the contract" if by_contract else "are suspect"
-    words = f"{n_quarantined:,} of {n:,} samples ({share:.1%}) {why} and were set aside; the rest passed."
-    return "accept_with_quarantine", (words,)
+    broken = int((verdicts.loc[verdicts["action"] == "quarantine", "score"] == CERTAIN).sum())
+    return "accept_with_quarantine", (_set_aside(n, n_quarantined - broken, broken),)
+
+
+def _set_aside(n: int, suspect: int, broken: int) -> str:
+    """The headline of a quarantine of `suspect` samples that detectors found and `broken` ones that the contract did."""
+    some = f"{suspect + broken:,} of {n:,} samples ({(suspect + broken) / n:.1%})"
+    if suspect and broken:
+        return (
+            f"{some} were set aside, {suspect:,} as suspect and {broken:,} for breaking the contract; the rest passed."
+        )
+    why = "are suspect" if suspect else "do not meet the contract"
+    return f"{some} {why} and were set aside; the rest passed."
 
 
 def _rejection(failed: list[Check], n: int, n_quarantined: int) -> str:

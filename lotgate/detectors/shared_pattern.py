@@ -74,7 +74,7 @@ class SharedPattern(Detector):
         (repeats of one image), and where p_pattern > .01 and models of trusted rows (lotgate.crossfit) do not
         contradict the labels of most of it (a style). A row scores −log₁₀ of the harmonic mean of the p_j of its
         components; the decision rule (lotgate.findings) pays for the many groups. In a shifted lot (lotgate.shift)
-        only rows whose labels models of trusted rows contradict are accused.
+        p_j = 1 unless models of trusted rows contradict most of the group, and only such rows of it are accused.
     Cost:
         Nothing is trained: an eigendecomposition of ≤ 2,000 rows, a Cholesky factor (m, m) and |clusters| mixtures per
         class; seconds for 10,000 images.
@@ -116,7 +116,7 @@ class SharedPattern(Detector):
         for usual in (np.ones(len(rows.y), bool), rows.trusted):
             views = [self._view(rows, c, usual, int(seed)) for c, seed in enumerate(seeds)]
             natural = [g for view in views if view for g in view.groups if g.natural]
-            judged += [view.judged(natural) for view in views if view]
+            judged += [view.judged(natural, shifted=evidence.shift.certain) for view in views if view]
         return PatternScorer(basis, tuple(judged), float(-np.log10(self.rate)))
 
     def _view(self, rows: Rows, c: int, usual: Mask, seed: int) -> ClassView | None:
@@ -205,12 +205,13 @@ class Group:
         """Trusted rows are in it, as many as there should be: clean rows make such groups."""
         return self.inside > 0 and self.p_size > EXPLAINED
 
-    def p_value(self, natural: Sequence[Group]) -> float:
-        """Of the whole group, given the natural ones of all classes."""
+    def p_value(self, natural: Sequence[Group], *, shifted: bool) -> float:
+        """Of the whole group, given the natural ones of all classes, and whether the lot is shifted."""
         if self.p_size > EXPLAINED or not self.thin or not self.varied:
             return 1.0
         p_pattern = self.p_pattern(natural)
-        return fisher(self.p_size, p_pattern) if p_pattern <= APART or self.contradicted else 1.0
+        credible = self.contradicted or (p_pattern <= APART and not shifted)
+        return fisher(self.p_size, p_pattern) if credible else 1.0
 
     def p_pattern(self, natural: Sequence[Group]) -> float:
         """How often a natural group stands as far apart: of those half as large or larger, of all if there are few."""
@@ -230,9 +231,9 @@ class ClassView:
     mixtures: tuple[GaussianMixture, ...]
     groups: tuple[Group, ...]
 
-    def judged(self, natural: Sequence[Group]) -> JudgedClass:
-        """With a p-value per component, given the natural groups of all classes."""
-        p = np.array([g.p_value(natural) for g in self.groups])
+    def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedClass:
+        """With a p-value per component; see Group.p_value."""
+        p = np.array([g.p_value(natural, shifted=shifted) for g in self.groups])
         ends = np.cumsum([m.n_components for m in self.mixtures])[:-1]
         return JudgedClass(self.c, self.centre, self.axes, tuple(zip(self.mixtures, np.split(p, ends), strict=True)))
 

@@ -161,7 +161,14 @@ def test_a_rejection_opens_with_a_sentence(name: str, headline: str) -> None:
     assert name in reasons[1]
 
 
-@pytest.mark.parametrize(("scores", "words"), [([1.0, 1.0], "do not meet the contract"), ([1.0, 0.9], "are suspect")])
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ([1.0, 1.0], "do not meet the contract"),
+        ([0.8, 0.9], "are suspect"),
+        ([1.0, 0.9], "1 as suspect and 1 for breaking the contract"),
+    ],
+)
 def test_broken_files_are_not_called_suspect(scores: list[float], words: str) -> None:
     verdicts = pd.DataFrame({"action": ["quarantine", "quarantine", "keep"], "score": [*scores, 0.0]})
     check = Check(name="share", passed=True, observed=0.1, limit=0.8)

@@ -156,7 +156,7 @@ def test_the_same_seed_gives_the_same_p_values(tmp_path: Path) -> None:
     ],
 )
 def test_what_it_takes_to_accuse_a_group(change: dict[str, float | bool], accused: bool) -> None:
-    assert (replace(NEWS, **change).p_value(NATURAL) < 1) == accused  # type: ignore[arg-type]
+    assert (replace(NEWS, **change).p_value(NATURAL, shifted=False) < 1) == accused  # type: ignore[arg-type]
 
 
 def test_a_group_is_compared_with_natural_ones_of_its_size() -> None:
@@ -165,8 +165,13 @@ def test_a_group_is_compared_with_natural_ones_of_its_size() -> None:
     assert replace(NEWS, n=8).p_pattern([*NATURAL, *small]) > 10 * NEWS.p_pattern(NATURAL)
 
 
+def test_in_a_shifted_lot_a_pattern_alone_accuses_nobody() -> None:
+    assert NEWS.p_value(NATURAL, shifted=True) == 1
+    assert replace(NEWS, contradicted=True).p_value(NATURAL, shifted=True) < 1
+
+
 def test_without_natural_groups_nobody_is_accused_for_a_pattern() -> None:
-    assert NEWS.p_value([]) == 1
+    assert NEWS.p_value([], shifted=False) == 1
 
 
 def test_separation_in_one_dimension_by_hand() -> None:
