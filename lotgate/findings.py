@@ -351,7 +351,7 @@ def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome,
 
 
 def _set_aside(n: int, suspect: int, broken: int) -> str:
-    """The headline of a quarantine of `suspect` samples that detectors found and `broken` ones that the contract did."""
+    """The headline of a quarantine: `suspect` samples were found by detectors, `broken` ones by the contract."""
     some = f"{suspect + broken:,} of {n:,} samples ({(suspect + broken) / n:.1%})"
     if suspect and broken:
         return (
