@@ -5,6 +5,8 @@ Clean rows of the lot and trusted rows are drawn alike, so a component that clea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, chi2
@@ -14,6 +16,8 @@ Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 SURE = 0.5  # posterior from which a row counts as a member
 ROWS = 2  # per dimension and component: the covariances of fewer describe single rows
+THIN = 0.1  # trusted rows of a group, as a share of those expected, up to which it counts as one without any
+EXPLAINED = 0.5  # p-value of its size from which on trusted rows explain a group
 
 
 def fitting(clusters: tuple[int, ...], n: int, dimensions: int) -> tuple[int, ...]:
@@ -24,6 +28,11 @@ def fitting(clusters: tuple[int, ...], n: int, dimensions: int) -> tuple[int, ..
 def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) -> float:
     """P(Bin(n_t, share / tolerance) ≤ k): how well trusted rows explain a group of that share of the class."""
     return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
+
+
+def thin(share: float, inside: int, n_trusted: int) -> bool:
+    """Whether trusted rows are next to absent from a group with that share of the class: clean rows are, too."""
+    return inside <= THIN * share * n_trusted
 
 
 def fisher(*p_values: float) -> float:
@@ -57,3 +66,12 @@ def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
     """(N,) component each row belongs to, -1 where it is not sure of any."""
     posterior = mixture.predict_proba(reduced)
     return np.where(posterior.max(1) >= SURE, posterior.argmax(1), -1)
+
+
+def fit_mixtures(
+    reduced: Vector, clusters: tuple[int, ...], seed: int
+) -> Iterator[tuple[GaussianMixture, npt.NDArray[np.int64]]]:
+    """Per number of components that the rows (N, n) can tell apart: the mixture, and the component of each row."""
+    for k in fitting(clusters, *reduced.shape):
+        mixture = fit_mixture(reduced, k, seed)
+        yield mixture, members(reduced, mixture)

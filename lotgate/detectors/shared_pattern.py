@@ -17,24 +17,23 @@ from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.mixtures import (
+    EXPLAINED,
     Mask,
     Vector,
     fisher,
-    fit_mixture,
-    fitting,
+    fit_mixtures,
     members,
     pooled_evidence,
     principal_axes,
     size_p_value,
+    thin,
 )
 from lotgate.pixels import PixelBasis, fit_basis, whitening
 
 MOST_ROWS = 5_000  # of the lot, and of the trusted rows: a sample of them tells what groups there are
-EXPLAINED = 0.5  # p-value of the size from which on a group is no news
 APART = 0.01  # p-value of the separation up to which a group carries a pattern
 BEYOND = 0.95  # share of the others that the middle of a group must lie beyond
 VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
-THIN = 0.1  # trusted rows of a group, as a share of those expected, up to which it may be accused
 LEAST = 3  # rows in half a group
 MIN_OTHERS = 100  # rows of other classes, below which they do not tell what is usual
 RIDGE = 1e-6  # of the class's largest variance, which is 1
@@ -125,48 +124,37 @@ class SharedPattern(Detector):
         Args:
             usual: (N,) the rows that say what is usual, as far as they are of other classes.
         """
-        mine = rows.y == c
-        own, trusted, contradicted = (
-            rows.x[mine],
-            rows.trusted[mine],
-            rows.contradicted[mine],
-        )  # (N_c, m), (N_c,), (N_c,)
-        reference = rows.x[usual & ~mine]
-        if int((~trusted).sum()) < self.min_rows or not trusted.any() or len(reference) < MIN_OTHERS:
+        own, others = rows.where(rows.y == c), rows.x[usual & (rows.y != c)]
+        if int((~own.trusted).sum()) < self.min_rows or not own.trusted.any() or len(others) < MIN_OTHERS:
             return None
-        mean, root = whitening(reference)
-        white = solve_triangular(root, (own - mean).T, lower=True).T
+        mean, root = whitening(others)
+        white = solve_triangular(root, (own.x - mean).T, lower=True).T
         centre, basis = principal_axes(white, self.components)
         if basis.shape[1] == 0:
             return None
         axes = solve_triangular(root, basis, lower=True, trans="T")  # (m, n): whitened and reduced at once
         origin = mean @ axes + centre @ basis
-        reference = reference @ axes - origin
-        reduced = (white - centre) @ basis
+        reduced, reference = (white - centre) @ basis, others @ axes - origin
         mixtures, groups = [], []
-        for k in fitting(self.clusters, len(own), basis.shape[1]):
-            mixture = fit_mixture(reduced, k, seed)
-            inside = members(reduced, mixture)
-            groups += [self._group(white, reduced, inside == j, trusted, reference, contradicted) for j in range(k)]
+        for mixture, places in fit_mixtures(reduced, self.clusters, seed):
+            groups += [self._group(own, white, reduced, places == j, reference) for j in range(mixture.n_components)]
             mixtures.append(mixture)
         return ClassView(c, origin, axes, tuple(mixtures), tuple(groups))
 
-    def _group(
-        self, white: Vector, reduced: Vector, mine: Mask, trusted: Mask, reference: Vector, contradicted: Mask
-    ) -> Group:
+    def _group(self, own: Rows, white: Vector, reduced: Vector, mine: Mask, reference: Vector) -> Group:
         """What there is to say of the group `mine` (N_c,) among the rows of its class, whitened (N_c, m) and reduced
         (N_c, n).
         """
-        share, inside, n_trusted = float(mine[~trusted].mean()), int((mine & trusted).sum()), int(trusted.sum())
-        group = mine & ~trusted
+        group, n_trusted = mine & ~own.trusted, int(own.trusted.sum())
+        share, inside = float(mine[~own.trusted].mean()), int((mine & own.trusted).sum())
         return Group(
             p_size=size_p_value(share, inside, n_trusted, self.tolerance),
             inside=inside,
             n=int(group.sum()),
             separation=separation(reduced[group], reduced[~mine], reference),
-            thin=inside <= THIN * share * n_trusted,
+            thin=thin(share, inside, n_trusted),
             varied=spread(white[group]) >= VARIED * spread(white[~mine]),
-            contradicted=2 * int(contradicted[group].sum()) > int(group.sum()),
+            contradicted=2 * int(own.contradicted[group].sum()) > int(group.sum()),
         )
 
 
@@ -179,6 +167,10 @@ class Rows(NamedTuple):
     y: npt.NDArray[np.int64]
     trusted: Mask
     contradicted: Mask
+
+    def where(self, mask: Mask) -> Rows:
+        """The rows of a mask (N,)."""
+        return Rows(*(part[mask] for part in self))
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,16 @@ from lotgate.crossfit import Excess, fit_excess
 from lotgate.data import Batch, Modality
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.mixtures import (
+    EXPLAINED,
     Mask,
     Vector,
     fisher,
-    fit_mixture,
-    fitting,
+    fit_mixtures,
     members,
     pooled_evidence,
     principal_axes,
     size_p_value,
+    thin,
 )
 from lotgate.probe import Probe
 
@@ -32,9 +33,8 @@ EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
 STRANGE = 0.01  # p-value of the excess from which on members without any are spared
 MIXED = 0.2  # clean share of a group from which on only its strange members are accused
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
-EXPLAINED, EXPLAINED_FEW = 0.5, 0.1  # p-value of the size from which on a group needs no explanation of its excess
+EXPLAINED_FEW = 0.1  # the p-value of its size that explains a group in such a class
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
-THIN = 0.1  # trusted rows of a group, as a share of those expected, up to which its size alone accuses
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -128,12 +128,13 @@ class UnexplainedClusters(Detector):
         shifted = evidence.shift.certain
         credible = excess.crossfit.contradicted(rows) if shifted else np.ones(len(rows), bool)  # (N_c,)
         found = []
-        for k in fitting(self.clusters, len(lot) + len(known), basis.shape[1]):
-            mixture = fit_mixture(np.concatenate([(lot - centre) @ basis, (known - centre) @ basis]), k, seed)
-            inside, reference = members((lot - centre) @ basis, mixture), members((known - centre) @ basis, mixture)
-            judged = [self._judge(own, inside == j, known_own, reference == j, usual) for j in range(k)]
+        reduced = np.concatenate([(lot - centre) @ basis, (known - centre) @ basis])
+        for mixture, places in fit_mixtures(reduced, self.clusters, seed):
+            inside, reference = np.split(places, [len(lot)])
+            components = range(mixture.n_components)
+            judged = [self._judge(own, inside == j, known_own, reference == j, usual) for j in components]
             p, floors = np.array(judged).T
-            believed = np.array([2 * credible[inside == j].sum() > (inside == j).sum() for j in range(k)])
+            believed = np.array([2 * credible[inside == j].sum() > (inside == j).sum() for j in components])
             found.append((mixture, np.where(believed, p, 1.0), floors))
         return ClassGroups(centre, basis, tuple(found))
 
@@ -157,7 +158,7 @@ class UnexplainedClusters(Detector):
         p_excess = excess_p_value(strange, expected) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
-            alone = inside <= THIN * share * n_trusted and strange.sum() >= usual.alone * len(strange)
+            alone = thin(share, inside, n_trusted) and strange.sum() >= usual.alone * len(strange)
             return (p if alone else 1.0), -np.inf
         clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
         return p, usual.large if clean > MIXED else max(usual.median, usual_least(own[mine]))
