@@ -26,7 +26,8 @@ TAIL_ROWS = 6
 COMMON = 0.05
 PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
 MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their tail
-SHAPE_RANGE = (0.05, 0.9)  # never lighter than nearly exponential
+LIGHTEST, HEAVIEST = 0.05, 0.9  # shapes: never lighter than nearly exponential
+EXPONENTIAL = 1e-6  # the lightest shape of log-odds: a calibrated model errs by t nats at most e⁻ᵗ of the time
 PRIOR_SHAPE = 0.15
 PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
 ENOUGH = 30  # held-out rows in the tail, which need no help by the lot
@@ -100,15 +101,18 @@ def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) ->
     return np.asarray(np.maximum(1.0, (small + PRIOR_SMALL) / (expected + PRIOR_SMALL)))
 
 
-def calibrate(heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS) -> Calibration:
+def calibrate(
+    heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS, lightest: float = LIGHTEST
+) -> Calibration:
     """Fits the tail to the scores of held-out clean rows.
 
     Args:
         heldout: (n,) finite scores, n ≥ 1. lot: (N,) of the rows on trial, by the same scorer; may be empty.
         min_rows: fewer held-out rows are ranked only.
+        lightest: shape in (0, 1) that the tail has at least.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
-    ranked = Calibration(ordered, float("inf"), 1.0, SHAPE_RANGE[0])
+    ranked = Calibration(ordered, float("inf"), 1.0, lightest)
     k = max(TAIL_ROWS, round(TAIL_RATE * len(ordered)))
     if len(ordered) < max(min_rows, k + 1):
         return ranked
@@ -118,12 +122,12 @@ def calibrate(heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS
         return ranked
     helpful = lot if len(excess) < ENOUGH else NO_SCORES
     inside = np.sort(helpful[(helpful > start) & (helpful <= ordered[-1])]) - start
-    scale, shape = fit_tail(excess, inside)
+    scale, shape = fit_tail(excess, inside, lightest)
     heavier = shape + HEAVIER / (len(excess) + len(inside))
-    return Calibration(ordered, start, scale, min(heavier, SHAPE_RANGE[1]))
+    return Calibration(ordered, start, scale, min(heavier, HEAVIEST))
 
 
-def fit_tail(excess: Scores, inside: Scores) -> tuple[float, float]:
+def fit_tail(excess: Scores, inside: Scores, lightest: float = LIGHTEST) -> tuple[float, float]:
     """Scale σ > 0 and shape ξ of the generalised Pareto law.
 
     Maximises Σ log g(excess) + Σ log [g(inside) / G(max excess)] − PRIOR_ROWS z² / 2, z = (ξ − PRIOR_SHAPE) / (1 +
@@ -131,6 +135,7 @@ def fit_tail(excess: Scores, inside: Scores) -> tuple[float, float]:
 
     Args:
         excess: (k,) positive exceedances. inside: (m,) in (0, max excess], seen only because they lie there.
+        lightest: the least ξ, > 0.
     """
     unit, end = float(excess.mean()), float(excess.max())
 
@@ -140,7 +145,7 @@ def fit_tail(excess: Scores, inside: Scores) -> tuple[float, float]:
         seen = np.log(-np.expm1(-np.log1p(xi * end / sigma) / xi))  # log G(end)
         return float(surprise + len(inside) * seen + PRIOR_ROWS * ((xi - PRIOR_SHAPE) / (1 + PRIOR_SHAPE)) ** 2 / 2)
 
-    best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), SHAPE_RANGE]).x
+    best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (lightest, HEAVIEST)]).x
     return float(unit * np.exp(best[0])), float(best[1])
 
 

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from scipy.stats import ks_2samp
 from torch import nn
 
 from lotgate.crossfit import FOLDS, SALT, CrossFit, Ensemble
 from lotgate.data import Dataset, Modality, Pool, Task, fold_of
-from lotgate.detector import Detector, Evidence, scan
+from lotgate.detector import Detector, Evidence, scan, score_all
 from lotgate.errors import InputError
 from lotgate.probe import FeatureMap, Network, Probe
 
@@ -236,6 +237,18 @@ def check_touches_nothing(detector: Detector, folder: Path, modality: Modality, 
     assert all(np.array_equal(a, b) for a, b in zip(before, _state(evidence), strict=True)), "evidence changed"
 
 
+def check_trusted_rows_are_judged_unseen(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
+    """Who calls itself cross-fitted scores the trusted rows it was given as it scores the held-out ones."""
+    if not detector.crossfitted:
+        return
+    evidence = example(folder, "nothing", modality=modality, task=task).evidence
+    scorer = detector.fit(evidence, np.random.default_rng(0))
+    assert evidence.trusted is not None and evidence.heldout is not None
+    given, heldout = (score_all(scorer, (d,)) for d in (evidence.trusted, evidence.heldout))
+    p = float(ks_2samp(given, heldout).pvalue)
+    assert p > 1e-4, f"{detector.name} scores the trusted rows it has seen unlike the others (p = {p:.1g})"
+
+
 def check_findings_are_whole(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
     """One finite finding per id; p-values in (0, 1] that in no class rise with the score; flagged: over threshold."""
     evidence = example(folder, "outliers", modality=modality, task=task).evidence
@@ -304,7 +317,7 @@ def _of(probe: Probe, x: Floats, lot: Dataset, which: int) -> Floats:
 Check = Callable[[Detector, Path, Modality, Task], None]
 CHECKS: tuple[Check, ...] = (
     check_quiet_on_clean, check_order_and_batch_size, check_forgets_and_repeats, check_touches_nothing,
-    check_findings_are_whole, check_names_missing_evidence, check_degenerate,
+    check_trusted_rows_are_judged_unseen, check_findings_are_whole, check_names_missing_evidence, check_degenerate,
 )  # fmt: skip
 
 

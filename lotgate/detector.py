@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null
+from lotgate.calibration import LIGHTEST, NO_SCORES, Calibration, calibrate, class_inflation, fit_null
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -97,10 +97,12 @@ class CalibratedScorer(ABC):
 S = TypeVar("S", bound=CalibratedScorer)
 
 
-def calibrated(scorer: S, clean: Sequence[Dataset], lot: Dataset | None = None) -> S:
-    """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail."""
+def calibrated(scorer: S, clean: Sequence[Dataset], lot: Dataset | None = None, lightest: float = LIGHTEST) -> S:
+    """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail, at
+    least `lightest`.
+    """
     inside = NO_SCORES if lot is None else score_all(scorer, (lot,))
-    return replace(scorer, calibration=calibrate(score_all(scorer, clean), inside))
+    return replace(scorer, calibration=calibrate(score_all(scorer, clean), inside, lightest=lightest))
 
 
 def score_all(scorer: Scorer, datasets: Sequence[Dataset]) -> Scores:
@@ -121,6 +123,9 @@ class Detector(BaseModel):
     """Why a flagged sample is suspicious, as a clause a process engineer understands."""
     own_null: ClassVar[bool] = False
     """Whether, in a lot that is not drawn like the trusted rows, p-values are corrected by the lot's empirical null."""
+    crossfitted: ClassVar[bool] = False
+    """Whether models that have not seen them score all trusted rows, not only the held-out half: all of them then tell
+    in which classes p-values are too small."""
     needs_contradiction: ClassVar[bool] = False
     """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
 
@@ -164,10 +169,11 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFram
     """
     findings = score_dataset(detector.name, scorer, evidence.suspect)
     p_values = findings["p_value"].to_numpy(np.float64)
-    heldout, suspect = evidence.heldout, evidence.suspect
-    if heldout is not None and len(heldout) and suspect.task == "classification":
-        vetted = score_dataset(detector.name, scorer, heldout)["p_value"].to_numpy(np.float64)
-        inflation = class_inflation(vetted, heldout.y, len(suspect.classes))
+    suspect = evidence.suspect
+    unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
+    if suspect.task == "classification" and any(map(len, unseen)):
+        vetted = scorer.p_value(score_all(scorer, unseen))
+        inflation = class_inflation(vetted, np.concatenate([d.y for d in unseen]), len(suspect.classes))
         p_values = np.minimum(1.0, p_values * inflation[suspect.y])
     return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Action = Literal["keep", "quarantine"]
 Outcome = Literal["accept", "accept_with_quarantine", "reject"]
 Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Cost = Annotated[float, Field(ge=0.0, le=1000.0)]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
@@ -36,14 +37,16 @@ class Policy(BaseModel):
     Attributes:
         voters: detectors whose findings quarantine. Others report only. A voter that does not apply to the lot's
             modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
-        weights: how the permitted error is shared among the voters; 1 for those not named. Detectors of groups speak
-            with tiny p-values or not at all and can do with little of it; detectors of single samples cannot.
+        weights: how much of the permitted error each voter may use, whoever else votes; 1 for those not named.
+            Detectors of groups speak with tiny p-values or not at all and can do with little of it; detectors of
+            single samples cannot.
         false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
-            most this times its share of the weights. Where no voter has such a group, the lot is left alone.
+            most this times its weight. Where no voter has such a group, the lot is left alone.
         follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
             first rate: there are more questions then, round after round and class by class.
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
-            suspects stop being worth it.
+            suspects stop being worth it. false_alarm_costs: the same for single voters; the p-values of some err
+            towards caution.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -60,22 +63,31 @@ class Policy(BaseModel):
         "excess_confidence",
         "shared_pattern",
     )
-    weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {
+    weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,
         "unexplained_clusters": 0.6,
         "de_pois": 0.2,
-        "trusted_distance": 0.3,
-        "excess_confidence": 0.5,
-        "shared_pattern": 0.3,
+        "trusted_distance": 0.24,
+        "excess_confidence": 0.4,
+        "shared_pattern": 0.25,
     }
-    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.65
-    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    false_alarm_cost: Annotated[float, Field(ge=0.0, le=1000)] = 2.0
+    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
+    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
+    false_alarm_cost: Cost = 2.0
+    false_alarm_costs: dict[str, Cost] = {"disagreement": 1.0}
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
     allow_untrusted: bool = False
+
+    def weight(self, voter: str) -> float:
+        """Of the permitted error."""
+        return self.weights.get(voter, 1.0)
+
+    def cost(self, voter: str) -> float:
+        """Of a false alarm by that voter, in poisoned samples."""
+        return self.false_alarm_costs.get(voter, self.false_alarm_cost)
 
 
 class Check(BaseModel):
@@ -200,7 +212,7 @@ def combined_p_values(findings: pd.DataFrame, policy: Policy) -> pd.Series[float
         p-values indexed by sample_id.
     """
     votes = findings[findings["detector"].isin(policy.voters)]
-    weights = {name: policy.weights.get(name, 1.0) for name in votes["detector"].unique()}
+    weights = {name: policy.weight(name) for name in votes["detector"].unique()}
     share = votes["detector"].map(weights).astype(float) / max(sum(weights.values()), 1e-12)
     paid = votes.assign(paid=votes["p_value"] / share)
     return paid.groupby("sample_id")["paid"].min().clip(upper=1.0)
@@ -212,11 +224,11 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
     A voter may speak if, for some p-value t, the estimated share of clean samples among those up to t, t·n / #{p ≤ t},
     is within its rate (Benjamini & Hochberg 1995; valid for conformal p-values: Bates et al. 2023). Its limit is then
     the t that gains most, #{p ≤ t} − (1 + false_alarm_cost)·t·n, which is where a sample's local false discovery rate
-    reaches 1 / (1 + false_alarm_cost) (Efron 2004). The first voter to speak must keep its share of
-    false_discovery_rate: on a clean lot hardly any does. Then all are asked about the samples that are left, at
-    follow_up times that share, the one that gains most first, so that none pays with clean samples for what was found
-    already: about the lot, and about each class that holds a good part of what was found, where suspects are fewer and
-    poison is likelier.
+    reaches 1 / (1 + false_alarm_cost) (Efron 2004). The first voter to speak must keep its rate, false_discovery_rate
+    times its weight: on a clean lot hardly any does. Then all are asked about the samples that are left, at follow_up
+    times that rate, the one that gains most first, so that none pays with clean samples for what was found already:
+    about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison is
+    likelier.
 
     Args:
         findings: of all samples by all voters. labels: class names by sample_id; not strings (targets): no classes.
@@ -234,14 +246,13 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
 
 def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
     """Per voter, which samples it quarantines; see `quarantined`."""
-    weights = {name: policy.weights.get(name, 1.0) for name in p_values}
-    rates = first = {name: policy.false_discovery_rate * weights[name] / sum(weights.values()) for name in p_values}
+    rates = first = {name: policy.false_discovery_rate * policy.weight(name) for name in p_values}
     everything = np.ones(len(labels), bool)
     left, scopes = everything.copy(), [everything]
     found = {name: np.zeros(len(labels), bool) for name in p_values}
     while left.any() and p_values:
         asked = {
-            (name, number): _best_limit(p[scope & left], rates[name], policy)
+            (name, number): _best_limit(p[scope & left], rates[name], policy.cost(name), policy.false_quarantine_rate)
             for name, p in p_values.items()
             for number, scope in enumerate(scopes)
         }
@@ -262,14 +273,14 @@ def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mas
     return [labels == name for name, n in zip(names, counts, strict=True) if n >= SUSPECTED * found.sum()]
 
 
-def _best_limit(p_values: Floats, rate: float, policy: Policy) -> tuple[float, float]:
-    """The largest gain and the limit that yields it; no gain where the voter may not speak."""
+def _best_limit(p_values: Floats, rate: float, cost: float, largest: float) -> tuple[float, float]:
+    """The largest gain and the limit that yields it, at most `largest`; no gain where the voter may not speak."""
     ordered = np.sort(p_values)
-    ordered = ordered[ordered <= policy.false_quarantine_rate]
+    ordered = ordered[ordered <= largest]
     count, clean = np.arange(1, len(ordered) + 1), ordered * len(p_values)  # up to here; clean ones among them
     if not (clean <= rate * count).any():
         return 0.0, 0.0
-    gain = count - (1 + policy.false_alarm_cost) * clean
+    gain = count - (1 + cost) * clean
     return float(gain.max()), float(ordered[gain.argmax()])
 
 

@@ -105,9 +105,10 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     if detector.name not in policy.voters:
         words = "**It does not vote by default**: it reports only, and quarantines nothing"
         return f"> {words}. {applies}\n>\n> {row}"
-    shares = [f"{_share_of_error(detector, kind):.0%} on {kind}" for kind in KINDS if _judges(detector, kind)]
-    weight = f"weight {policy.weights.get(detector.name, 1.0):g}"
-    words = f"**It votes by default**, with {weight}: of the permitted error, {', '.join(shares)}"
+    rate = policy.false_discovery_rate * policy.weight(detector.name)
+    words = (
+        f"**It votes by default**, with weight {policy.weight(detector.name):g}: its first word may err by {rate:.1%}"
+    )
     return f"> {words}. {applies}\n>\n> {row}"
 
 
@@ -138,13 +139,6 @@ def _judges(detector: type[Detector], kind: str) -> bool:
         "regression" if kind == "regression" else "classification",
     )
     return modality in detector.modalities and task in detector.tasks
-
-
-def _share_of_error(detector: type[Detector], kind: str) -> float:
-    """Of the permitted error, among the default voters that judge such lots."""
-    policy = Policy()
-    voters = [d.name for d in DETECTORS if d.name in policy.voters and _judges(d, kind)]
-    return policy.weights.get(detector.name, 1.0) / sum(policy.weights.get(name, 1.0) for name in voters)
 
 
 def _parameters(detector: type[Detector], meanings: str) -> str:
@@ -244,7 +238,7 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
     lines = []
     for detector, entry in records.items():
         f1 = entry.usual.groupby("lots")["f1"].mean()
-        votes = f"yes, {policy.weights.get(detector.name, 1.0):g}" if detector.name in policy.voters else "**no**"
+        votes = f"yes, {policy.weight(detector.name):g}" if detector.name in policy.voters else "**no**"
         lines.append([f"[{detector.name}]({detector.name}.md)", sections(detector)[""].splitlines()[0], votes,
                       *(_number(f1.get(kind, float("nan")), 3) for kind in KINDS),
                       _number(entry.clean["flagged_share"].mean(), 4),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from lotgate.calibration import calibrate
+from lotgate.calibration import EXPONENTIAL, LIGHTEST, calibrate
 from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
@@ -37,13 +37,13 @@ class Disagreement(Detector):
         Lot and trusted rows are cut into folds by a checksum of the sample id. Model f is trained on both outside fold
         f, and scores the rows inside, so suspect and trusted rows are treated alike.
         Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets: s = |y − ŷ_f(x)| / median |residual|.
-        Trusted rows, each held out from the model that scores it, give p-values. The first models see trusted rows
-        only; then suspect rows join them, but of either kind none with p ≤ drops[i], and the models are trained again:
-        poison teaches little, good rows teach much, and suspect rows stay exchangeable with trusted ones, which are
-        trimmed alike. A table's models are committees of trees, a linear model and nearest neighbours, weighted by
-        what they make of trusted rows they have not seen (lotgate.committee). Images start from the sifted models of
-        lotgate.crossfit, in its two folds, which stand for the first two rounds; log p_f is the mean of theirs and the
-        last models'.
+        Trusted rows, each held out from the model that scores it, give p-values; a tail of log-odds may be as light as
+        an exponential one. The first models see trusted rows only; then suspect rows join them, but of either kind none
+        with p ≤ drops[i], and the models are trained again: poison teaches little, good rows teach much, and suspect
+        rows stay exchangeable with trusted ones, which are trimmed alike. A table's models are committees of
+        trees, a linear model and nearest neighbours, weighted by what they make of trusted rows they have not seen
+        (lotgate.committee). Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for
+        the first two rounds; log p_f is the mean of theirs and the last models'.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
@@ -60,6 +60,7 @@ class Disagreement(Detector):
     modalities: ClassVar = frozenset({"image", "table"})
     tasks: ClassVar = frozenset({"classification", "regression"})
     needs: ClassVar = frozenset({"trusted"})
+    crossfitted: ClassVar = True
     reason: ClassVar = "models trained without it contradict its label"
 
     folds: Annotated[int, Field(ge=2, le=20)] = 5
@@ -85,12 +86,13 @@ class Disagreement(Detector):
             sifted = last = crossfit.sifted
             for drop in self.drops[1:]:
                 last = self._networks(self._believed(last.log_p, suspect, vetted, drop), len(sifted.probes), rng)
-            return calibrated(self._scorer(partial(_mean_log_p, (sifted, last)), vetted), vetted, suspect)
+            return calibrated(self._scorer(partial(_mean_log_p, (sifted, last)), vetted), vetted, suspect, EXPONENTIAL)
         models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
         for drop in self.drops:
             rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
             models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
-        return calibrated(self._scorer(partial(_predict_unseen, models), vetted), vetted, suspect)
+        lightest = EXPONENTIAL if suspect.task == "classification" else LIGHTEST
+        return calibrated(self._scorer(partial(_predict_unseen, models), vetted), vetted, suspect, lightest)
 
     def _scorer(self, predict: Predict, vetted: Sequence[Dataset]) -> DisagreementScorer:
         return DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate)

@@ -51,6 +51,7 @@ class ExcessConfidence(Detector):
     needs: ClassVar = frozenset({"trusted", "crossfit"})
     own_null: ClassVar = True
     needs_contradiction: ClassVar = True
+    crossfitted: ClassVar = True
     reason: ClassVar = "other samples of the lot make its label plausible, and trusted samples do not"
 
     rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005

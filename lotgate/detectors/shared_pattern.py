@@ -170,7 +170,7 @@ class Rows(NamedTuple):
 
     def where(self, mask: Mask) -> Rows:
         """The rows of a mask (N,)."""
-        return Rows(*(part[mask] for part in self))
+        return Rows(self.x[mask], self.y[mask], self.trusted[mask], self.contradicted[mask])
 
 
 @dataclass(frozen=True)

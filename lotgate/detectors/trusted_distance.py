@@ -54,6 +54,7 @@ class TrustedDistance(Detector):
     reason: ClassVar = "it looks unlike every trusted sample that it should resemble"
     own_null: ClassVar = True
     needs_contradiction: ClassVar = True
+    crossfitted: ClassVar = True
 
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
     folds: Annotated[int, Field(ge=2, le=20)] = 4

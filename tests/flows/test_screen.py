@@ -146,7 +146,7 @@ def test_what_is_suspect_goes_to_quarantine_and_not_into_the_dataset(place: Plac
     flips = [f"{p.parent.name}/flip-{p.name}" for p in flipped.rglob("*.png")]
     landing = snapshot(place.lot)
     settings = place.settings(
-        policy={"voters": ["disagreement"], "false_discovery_rate": 0.6, "false_alarm_cost": 0.2},
+        policy={"voters": ["disagreement"], "false_discovery_rate": 0.6, "false_alarm_costs": {"disagreement": 0.2}},
         detectors={"disagreement": {"drops": [0.3, 0.1], "epochs": 8}},
     )
     assert place.run(settings) == cli.EXIT_ACCEPTED

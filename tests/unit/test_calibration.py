@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto, norm
 
-from lotgate.calibration import calibrate, class_inflation, fit_null, fit_tail
+from lotgate.calibration import EXPONENTIAL, calibrate, class_inflation, fit_null, fit_tail
 
 RNG = np.random.default_rng
 
@@ -36,6 +36,19 @@ def test_clean_rows_exceed_a_level_hardly_oftener_than_it_says(law: str, most: f
     assert np.mean(shares) <= most
 
 
+@pytest.mark.parametrize("n", [60, 400])
+def test_log_odds_may_have_an_exponential_tail_and_p_values_stay_right(n: int) -> None:
+    """A calibrated model calls a label e^t times less likely than another at most e^-t of the time."""
+    rng, shares, far = RNG(10), [], []
+    for _ in range(150):
+        heldout, lot = (np.log(1 / rng.random(size) - 1) for size in (n, 5 * n))  # of a model that is never sure
+        exponential, usual = (calibrate(heldout, lot, lightest=shape) for shape in (EXPONENTIAL, 0.05))
+        shares.append((exponential.p_value(lot) <= 0.01).mean())
+        far.append(exponential.p_value(np.array([12.0]))[0] / usual.p_value(np.array([12.0]))[0])
+    assert np.mean(shares) <= 0.011
+    assert np.median(far) < 0.9
+
+
 def test_a_clean_lot_tells_how_far_its_tail_reaches() -> None:
     """Poison far outside few held-out rows is found sooner with the lot's help, whether or not it is in the lot."""
     rng, alone, together, poisoned = RNG(4), [], [], []
@@ -64,8 +77,9 @@ def test_the_fitted_law_is_the_one_that_was_drawn(shape: float) -> None:
     assert fit_tail(excess[:100], lot[lot < excess[:100].max()]) == known
 
 
-def test_monotone_positive_and_consistent_with_the_threshold() -> None:
-    fitted = calibrate(RNG(3).normal(size=200))
+@pytest.mark.parametrize("lightest", [EXPONENTIAL, 0.05])
+def test_monotone_positive_and_consistent_with_the_threshold(lightest: float) -> None:
+    fitted = calibrate(RNG(3).normal(size=200), lightest=lightest)
     p = fitted.p_value(np.linspace(-5, 500, 4000))
     assert (np.diff(p) <= 0).all()
     assert ((p > 0) & (p <= 1)).all()

@@ -34,9 +34,24 @@ def test_bonferroni_over_the_voters_only() -> None:
 
 
 def test_heavier_voters_pay_less() -> None:
-    weighted = Policy(voters=("a", "b"), weights={"a": 3.0})
+    weighted = Policy(voters=("a", "b"), weights={"b": 1 / 3})
     p = combined_p_values(findings(a=[0.01, 0.9], b=[0.9, 0.01]), weighted)
     assert p.to_dict() == pytest.approx({"s0": 0.01 * 4 / 3, "s1": 0.04})
+
+
+def test_a_voters_rate_is_its_own_whoever_else_votes() -> None:
+    """Evidence that convinces from one voter alone convinces beside another that says nothing."""
+    rng = np.random.default_rng(4)
+    p = [*np.full(10, 3e-3), *rng.uniform(0.05, 1, 990)]
+    alone, beside = findings(a=p), findings(a=p, b=list(rng.uniform(0.05, 1, 1000)))
+    assert set(np.flatnonzero(set_aside(alone))) == set(np.flatnonzero(set_aside(beside))) == set(range(10))
+
+
+def test_false_alarms_cost_what_they_cost_for_that_voter() -> None:
+    """Twenty suspects beside ten expected clean ones are worth it at a cost of 1, not at 2."""
+    p = [*np.full(20, 1e-6), *np.full(25, 1e-2), *np.linspace(0.05, 1, 955)]
+    taken = {cost: set_aside(findings(a=p), Policy(voters=("a",), false_alarm_costs={"a": cost})) for cost in (1, 2)}
+    assert [int(mask.sum()) for mask in taken.values()] == [45, 20]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -84,7 +99,7 @@ def test_further_voters_need_stronger_evidence_about_the_same_rows() -> None:
     rng = np.random.default_rng(2)
     second = [*rng.uniform(0.05, 1, 40), *np.full(10, 5e-3), *rng.uniform(0.05, 1, 950)]
     first = [*np.full(40, 1e-9), *rng.uniform(0.05, 1, 960)]
-    policy = Policy(voters=("a", "b"), weights={"a": 1.0, "b": 4.0}, false_alarm_cost=0.5, follow_up=1.0)
+    policy = Policy(voters=("a", "b"), false_discovery_rate=0.52, false_alarm_cost=0.5, follow_up=1.0)
     assert set_aside(findings(a=list(rng.uniform(0.05, 1, 1000)), b=second), policy)[40:50].all()
     assert set_aside(findings(a=first, b=second), policy)[40:50].any()
     strict = policy.model_copy(update={"follow_up": 0.5})
