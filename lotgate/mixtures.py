@@ -5,11 +5,14 @@ Clean rows of the lot and trusted rows are drawn alike, so a component that clea
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binom, chi2
+from sklearn.decomposition import FastICA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 Vector = npt.NDArray[np.float64]
@@ -42,8 +45,12 @@ def fisher(*p_values: float) -> float:
 
 
 def pooled_evidence(p_values: Vector) -> Vector:
-    """(B,) −log₁₀ of the harmonic mean of (m, B) p-values, which is the logarithm of the mean of 1 / p; 0 for ones."""
-    return np.asarray(np.log10(np.mean(1 / np.maximum(p_values, 1e-300), axis=0)))
+    """(B,) −log₁₀ of the harmonic mean of (m, B) p-values, which is the logarithm of the mean of 1 / p; 0 for ones.
+
+    NaN where a row was not tested; 0 where never.
+    """
+    tested = np.maximum((~np.isnan(p_values)).sum(axis=0), 1)
+    return np.asarray(np.log10(np.maximum(np.nansum(1 / np.maximum(p_values, 1e-300), axis=0) / tested, 1)))
 
 
 def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:
@@ -55,11 +62,19 @@ def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:
     return centre, vectors[:, keep] / np.sqrt(values[-1]) if len(keep) else vectors[:, keep]
 
 
-def fit_mixture(reduced: Vector, k: int, seed: int) -> GaussianMixture:
-    """A mixture of k Gaussians with full covariances on (N, n)."""
-    return GaussianMixture(k, covariance_type="full", reg_covar=1e-4, n_init=2, max_iter=60, random_state=seed).fit(
-        reduced
-    )
+def independent_axes(reduced: Vector, seed: int) -> Vector:
+    """(n, n) directions, one a row, along which centred rows (N, n) are independent and of variance 1 (FastICA)."""
+    ica = FastICA(whiten="unit-variance", fun="logcosh", max_iter=200, tol=1e-3, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what is nearly independent will do
+        return np.asarray(ica.fit(reduced).components_)
+
+
+def fit_mixture(reduced: Vector, k: int, seed: int, *, starts: int = 2) -> GaussianMixture:
+    """A mixture of k Gaussians with full covariances on (N, n): the likeliest that so many starts lead to."""
+    return GaussianMixture(
+        k, covariance_type="full", reg_covar=1e-4, n_init=starts, max_iter=60, random_state=seed
+    ).fit(reduced)
 
 
 def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:

@@ -21,7 +21,9 @@ from lotgate.mixtures import (
     Mask,
     Vector,
     fisher,
+    fit_mixture,
     fit_mixtures,
+    independent_axes,
     members,
     pooled_evidence,
     principal_axes,
@@ -32,24 +34,29 @@ from lotgate.pixels import PixelBasis, fit_basis, whitening
 
 MOST_ROWS = 5_000  # of the lot, and of the trusted rows: a sample of them tells what groups there are
 APART = 0.01  # p-value of the separation up to which a group carries a pattern
-BEYOND = 0.95  # share of the others that the middle of a group must lie beyond
+BEYOND = 0.95  # share of the others that a group must lie beyond
+MIDDLE = 0.5  # quantile of a component that stands for it
+NEAREST = 0.1  # and of a tail, which begins where the others end: a group of its own does not
 VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
 LEAST = 3  # rows in half a group
 MIN_OTHERS = 100  # rows of other classes, below which they do not tell what is usual
+ROWS_PER_SOURCE = 8  # of a class: independent components of fewer describe single rows
+NOTHING = 1e-9  # variance of rows that are all the same
 RIDGE = 1e-6  # of the class's largest variance, which is 1
 
 
 class SharedPattern(Detector):
-    """Gaussian mixtures per class in whitened pixels: which components stand apart and hold no trusted rows?
+    """Groups of a class in whitened pixels, by mixtures and independent components: which stand apart, untrusted?
 
     Catches:
         Backdoors, dirty- and clean-label, whose trigger is the same in every planted image: patches at one place,
         overlays, smooth or noisy patterns, reflections of one scene; from a dozen images on, whether a model would
         learn them or not.
     Misses:
-        Triggers that lie elsewhere or look different in every image (patches at random places), that change what images
-        vary in anyway (waves on textures), or that every class carries (all-to-all); label flips; poison without
-        company.
+        Triggers that lie elsewhere or look different in every image (patches at random places), that are fainter than
+        what images vary in anyway (waves on textures; on images of few pixels), or that every class carries
+        (all-to-all); label flips; poison without company; a dozen images in a class with few trusted rows whose trigger
+        is not what the class varies in most.
     Assumes:
         Images are aligned as cameras align them, not by what they show; trusted rows of each class are drawn like the
         clean rows of the lot.
@@ -58,28 +65,38 @@ class SharedPattern(Detector):
         and trusted rows. Per class, coordinates are whitened by the rows of all other classes, with a shrunk
         covariance: what images of the lot usually differ in is small there, what only this class has is large. And
         once more by the trusted ones of them alone, where there are a hundred: they carry no trigger that cover rows or
-        further targets may have. Each time, the class's lot and trusted rows → principal components (N_c, n) →
-        Gaussian mixtures of k components, for each k in `clusters` that leaves 2n rows to a component. For component j
-        with share π_j of the lot's rows:
+        further targets may have. The class's lot and trusted rows → groups, in two ways:
+        Components: each time whitened, principal components (N_c, n) → Gaussian mixtures of k components, for each k in
+        `clusters` that leaves 2n rows to a component.
+        Tails: whitened by all other rows, more principal components (N_c, n), at most `sources` and one for 8 rows, for
+        a faint trigger is not in what the class varies in most → n independent components (FastICA, log cosh): a group
+        of its own makes a direction far from Gaussian. Each of them → a mixture of two Gaussians, the smaller one (of
+        lot and trusted rows) the group; the rest is not judged.
+        For group j with share π_j of the lot's rows:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows.
-        separation: along Fisher's discriminant between the rest of the class and one half of the group, how far the
-        median of the other half lies beyond 95% of the class's and 95% of the other classes' rows, in standard
-        deviations of theirs; the smaller of two halves. What chance found in one half is not there in the other.
-        p_pattern: of the separation, calibrated (lotgate.calibration) on those of the groups, at least half as large,
-        that trusted rows explain (p_size > .5 and some trusted row inside), of all classes: how far apart natural
-        groups stand in such images.
+        separation, in the n principal components: along Fisher's discriminant between the rest of the class and one
+        half of the group, how far the median of the other half (of a tail, its nearest tenth: a tail begins where the
+        others end) lies beyond 95% of the class's and 95% of the other classes' rows, in standard deviations of theirs;
+        the smaller of two halves. What chance found in one half is not there in the other.
+        p_pattern: of the separation, calibrated (lotgate.calibration) on those of the groups found in the same way, at
+        least half as large, that trusted rows explain (p_size > .5 and some trusted row inside), of all classes: how
+        far apart natural groups stand in such images.
         p_j = P(χ²₄ ≥ −2 ln p_size − 2 ln p_pattern) (Fisher); 1 where p_size > .5, where more than a tenth of the
-        trusted rows that belong there are there, where the group varies less than a tenth as much as its class
-        (repeats of one image), and where p_pattern > .01 and models of trusted rows (lotgate.crossfit) do not
+        trusted rows that belong there are there, where the median row of the group varies less than a tenth as much as
+        its class (repeats of one image), and where p_pattern > .01 and models of trusted rows (lotgate.crossfit) do not
         contradict the labels of most of it (a style). A row scores −log₁₀ of the harmonic mean of the p_j of its
-        components; the decision rule (lotgate.findings) pays for the many groups. In a shifted lot (lotgate.shift)
-        p_j = 1 unless models of trusted rows contradict most of the group, and only such rows of it are accused.
+        components, or of those of the tails that it is in where that is more: neither way dilutes the other, at up to
+        twice the false alarms; the decision rule (lotgate.findings) pays for the many groups. In a
+        shifted lot (lotgate.shift) p_j = 1 unless models of trusted rows contradict most of the group, and only such
+        rows of it are accused.
     Cost:
-        Nothing is trained: an eigendecomposition of ≤ 2,000 rows, a Cholesky factor (m, m) and |clusters| mixtures per
-        class; seconds for 10,000 images.
+        Nothing is trained: an eigendecomposition of ≤ 2,000 rows, and per class a Cholesky factor (m, m), |clusters|
+        mixtures, one FastICA of `sources` components and a mixture in one dimension for each; seconds for 10,000
+        images.
     Source:
         Own. The whitened class: Hayase, Kong, Somani, Oh: SPECTRE, ICML 2021, section 4, there of activations; groups
-        over-represented in the untrusted rows: Tang et al., USENIX Security 2021 (SCAn), section 4.
+        over-represented in the untrusted rows: Tang et al., USENIX Security 2021 (SCAn), section 4. Independent
+        components: Hyvärinen, IEEE Transactions on Neural Networks 10(3), 1999 (FastICA, symmetric).
     Differs:
         From SPECTRE: pixels instead of activations, whitened by the other classes instead of robustly by the class
         itself; no poison rate.
@@ -95,6 +112,7 @@ class SharedPattern(Detector):
     side: Annotated[int, Field(ge=4, le=256)] = 64
     axes: Annotated[int, Field(ge=2, le=4096)] = 512
     components: Annotated[int, Field(ge=1, le=256)] = 8
+    sources: Annotated[int, Field(ge=1, le=256)] = 64
     clusters: tuple[Annotated[int, Field(ge=2, le=20)], ...] = (2, 3, 4, 6)
     tolerance: Annotated[float, Field(ge=1)] = 1.3
     min_rows: Annotated[int, Field(ge=4)] = 20
@@ -111,15 +129,18 @@ class SharedPattern(Detector):
         ]
         rows = Rows(*map(np.concatenate, zip(lot, *known, strict=True)))
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
-        judged: list[JudgedClass] = []
-        for usual in (np.ones(len(rows.y), bool), rows.trusted):
-            views = [self._view(rows, c, usual, int(seed)) for c, seed in enumerate(seeds)]
-            natural = [g for view in views if view for g in view.groups if g.natural]
-            judged += [view.judged(natural, shifted=evidence.shift.certain) for view in views if view]
-        return PatternScorer(basis, tuple(judged), float(-np.log10(self.rate)))
+        judged: tuple[list[JudgedClass], list[JudgedClass]] = ([], [])  # by components, by tails
+        everyone = np.ones(len(rows.y), bool)
+        for usual, finds in ((everyone, (self._components, self._tails)), (rows.trusted, (self._components,))):
+            whites = ((self._white(rows, c, usual), int(seed)) for c, seed in enumerate(seeds))
+            found = [[find(white, seed) for find in finds] for white, seed in whites if white]
+            for way, views in zip(judged, zip(*found, strict=True), strict=False):
+                natural = [g for view in views for g in view.groups if g.natural]
+                way += [view.judged(natural, shifted=evidence.shift.certain) for view in views]
+        return PatternScorer(basis, tuple(map(tuple, judged)), float(-np.log10(self.rate)))
 
-    def _view(self, rows: Rows, c: int, usual: Mask, seed: int) -> ClassView | None:
-        """The mixtures of one class with what was measured of their groups; None where there is too little to say.
+    def _white(self, rows: Rows, c: int, usual: Mask) -> WhiteClass | None:
+        """The rows of one class, whitened; None where there is too little to say.
 
         Args:
             usual: (N,) the rows that say what is usual, as far as they are of other classes.
@@ -129,32 +150,43 @@ class SharedPattern(Detector):
             return None
         mean, root = whitening(others)
         white = solve_triangular(root, (own.x - mean).T, lower=True).T
-        centre, basis = principal_axes(white, self.components)
-        if basis.shape[1] == 0:
-            return None
-        axes = solve_triangular(root, basis, lower=True, trans="T")  # (m, n): whitened and reduced at once
-        origin = mean @ axes + centre @ basis
-        reduced, reference = (white - centre) @ basis, others @ axes - origin
-        mixtures, groups = [], []
-        for mixture, places in fit_mixtures(reduced, self.clusters, seed):
-            groups += [self._group(own, white, reduced, places == j, reference) for j in range(mixture.n_components)]
-            mixtures.append(mixture)
-        return ClassView(c, origin, axes, tuple(mixtures), tuple(groups))
+        return WhiteClass(c, own, others, mean, root, white) if white.var(axis=0).max() > NOTHING else None
 
-    def _group(self, own: Rows, white: Vector, reduced: Vector, mine: Mask, reference: Vector) -> Group:
-        """What there is to say of the group `mine` (N_c,) among the rows of its class, whitened (N_c, m) and reduced
-        (N_c, n).
-        """
-        group, n_trusted = mine & ~own.trusted, int(own.trusted.sum())
-        share, inside = float(mine[~own.trusted].mean()), int((mine & own.trusted).sum())
+    def _components(self, white: WhiteClass, seed: int) -> ClassView:
+        """The components of mixtures over few principal components."""
+        reduced = white.reduced(self.components)
+        cuts = []
+        for mixture, places in fit_mixtures(reduced.own, self.clusters, seed):
+            groups = tuple(self._group(white, reduced, places == j, MIDDLE) for j in range(mixture.n_components))
+            cuts.append(Cut(reduced.centre, reduced.axes, mixture, groups))
+        return ClassView(white.c, tuple(cuts))
+
+    def _tails(self, white: WhiteClass, seed: int) -> ClassView:
+        """The smaller of two components of each independent component of many principal components."""
+        most = max(1, min(self.sources, len(white.white) // ROWS_PER_SOURCE))
+        reduced, cuts = white.reduced(most), []
+        for axis in independent_axes(reduced.own, seed):
+            source = reduced.own @ axis[:, None]
+            mixture = fit_mixture(source, 2, seed, starts=1)
+            places = members(source, mixture)
+            tail = int(np.argmin([(places == j).sum() for j in (0, 1)]))
+            groups = tuple(self._group(white, reduced, places == j, NEAREST) if j == tail else None for j in (0, 1))
+            cuts.append(Cut(reduced.centre @ axis[:, None], reduced.axes @ axis[:, None], mixture, groups))
+        return ClassView(white.c, tuple(cuts))
+
+    def _group(self, white: WhiteClass, reduced: Reduced, mine: Mask, level: float) -> Group:
+        """What there is to say of the group `mine` (N_c,) in its class; the level is that of its separation."""
+        trusted = white.own.trusted
+        group, n_trusted = mine & ~trusted, int(trusted.sum())
+        share, inside = float(mine[~trusted].mean()), int((mine & trusted).sum())
         return Group(
             p_size=size_p_value(share, inside, n_trusted, self.tolerance),
             inside=inside,
             n=int(group.sum()),
-            separation=separation(reduced[group], reduced[~mine], reference),
+            separation=separation(reduced.own[group], reduced.own[~mine], reduced.others, level),
             thin=thin(share, inside, n_trusted),
-            varied=spread(white[group]) >= VARIED * spread(white[~mine]),
-            contradicted=2 * int(own.contradicted[group].sum()) > int(group.sum()),
+            varied=usual_spread(white.white[group]) >= VARIED * spread(white.white[~mine]),
+            contradicted=2 * int(white.own.contradicted[group].sum()) > int(group.sum()),
         )
 
 
@@ -171,6 +203,38 @@ class Rows(NamedTuple):
     def where(self, mask: Mask) -> Rows:
         """The rows of a mask (N,)."""
         return Rows(self.x[mask], self.y[mask], self.trusted[mask], self.contradicted[mask])
+
+
+class Reduced(NamedTuple):
+    """Rows of a class (N_c, n) and of the others (r, n) in x ↦ x axes − centre: n principal components of the class."""
+
+    own: Vector
+    others: Vector
+    centre: Vector
+    axes: Vector
+
+
+class WhiteClass(NamedTuple):
+    """The class c whitened by other rows.
+
+    Attributes:
+        own: its rows. others: (r, m) the rows that say what is usual. mean, root: of these (lotgate.pixels.whitening).
+        white: (N_c, m) its rows, whitened.
+    """
+
+    c: int
+    own: Rows
+    others: Vector
+    mean: Vector
+    root: Vector
+    white: Vector
+
+    def reduced(self, n: int) -> Reduced:
+        """In the first n principal components of the whitened class."""
+        centre, basis = principal_axes(self.white, n)
+        axes = solve_triangular(self.root, basis, lower=True, trans="T")  # (m, n): whitened and reduced at once
+        origin = self.mean @ axes + centre @ basis
+        return Reduced((self.white - centre) @ basis, self.others @ axes - origin, origin, axes)
 
 
 @dataclass(frozen=True)
@@ -214,45 +278,70 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassView:
-    """Mixtures of the class c over x ↦ x axes − centre, and their groups, one after the other."""
+class Cut:
+    """A mixture over x ↦ x axes − centre, and the groups that its components are; None for one that is no candidate."""
 
-    c: int
     centre: Vector
     axes: Vector
-    mixtures: tuple[GaussianMixture, ...]
-    groups: tuple[Group, ...]
+    mixture: GaussianMixture
+    groups: tuple[Group | None, ...]
+
+    def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedCut:
+        """With a p-value per component; see Group.p_value."""
+        p = [g.p_value(natural, shifted=shifted) if g else np.nan for g in self.groups]
+        return JudgedCut(self.centre, self.axes, self.mixture, np.array(p))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassView:
+    """Cuts of the class c, all made in the same way."""
+
+    c: int
+    cuts: tuple[Cut, ...]
+
+    @property
+    def groups(self) -> Iterator[Group]:
+        """The candidates."""
+        return (g for cut in self.cuts for g in cut.groups if g)
 
     def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedClass:
-        """With a p-value per component; see Group.p_value."""
-        p = np.array([g.p_value(natural, shifted=shifted) for g in self.groups])
-        ends = np.cumsum([m.n_components for m in self.mixtures])[:-1]
-        return JudgedClass(self.c, self.centre, self.axes, tuple(zip(self.mixtures, np.split(p, ends), strict=True)))
+        """See Group.p_value."""
+        return JudgedClass(self.c, tuple(cut.judged(natural, shifted=shifted) for cut in self.cuts))
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedCut:
+    """A mixture over x ↦ x axes − centre with the p-values of its components; NaN for one that is no candidate."""
+
+    centre: Vector
+    axes: Vector
+    mixture: GaussianMixture
+    p: Vector
+
+    def p_values(self, x: Vector) -> Vector:
+        """The p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
+        inside = members(x @ self.axes - self.centre, self.mixture)
+        return np.where(inside >= 0, self.p[inside], 1.0)
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedClass:
-    """Mixtures of the class c over x ↦ x axes − centre, each with the p-values of its components."""
+    """Judged cuts of the class c."""
 
     c: int
-    centre: Vector
-    axes: Vector
-    mixtures: tuple[tuple[GaussianMixture, Vector], ...]
+    cuts: tuple[JudgedCut, ...]
 
     def p_values(self, x: Vector) -> Iterator[Vector]:
-        """Per mixture, the p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
-        reduced = x @ self.axes - self.centre
-        for mixture, p in self.mixtures:
-            inside = members(reduced, mixture)
-            yield np.where(inside >= 0, p[inside], 1.0)
+        """Per cut, the p-values (B,) of the rows x (B, m)."""
+        return (cut.p_values(x) for cut in self.cuts)
 
 
 @dataclass(frozen=True, eq=False)
 class PatternScorer:
-    """An image scores −log₁₀ of the harmonic mean of the p-values of its components."""
+    """An image scores −log₁₀ of the harmonic mean of the p-values of its groups, of the way that finds more of it."""
 
     basis: PixelBasis
-    judged: tuple[JudgedClass, ...]
+    ways: tuple[tuple[JudgedClass, ...], ...]
     threshold: float
 
     def score(self, batch: Batch) -> Scores:
@@ -260,40 +349,49 @@ class PatternScorer:
         if not len(batch):
             return scores
         x = self.basis.coordinates(batch.x)
-        for c in {judged.c for judged in self.judged}:
-            mine = np.flatnonzero(batch.y == c)
-            if len(mine):
-                p_values = [p for judged in self.judged if judged.c == c for p in judged.p_values(x[mine])]
-                scores[mine] = pooled_evidence(np.array(p_values))
+        for way in self.ways:
+            for c in {judged.c for judged in way}:
+                mine = np.flatnonzero(batch.y == c)
+                if len(mine):
+                    p_values = [p for judged in way if judged.c == c for p in judged.p_values(x[mine])]
+                    scores[mine] = np.maximum(scores[mine], pooled_evidence(np.array(p_values)))
         return scores
 
     def p_value(self, scores: Scores) -> Scores:
         return np.asarray(np.power(10.0, -scores))
 
 
-def separation(group: Vector, others: Vector, reference: Vector) -> float:
+def separation(group: Vector, others: Vector, reference: Vector, level: float = MIDDLE) -> float:
     """How far a group stands apart, in standard deviations; 0 where either half of it or the others are too few.
 
     Args:
         group, others, reference: (a, n), (b, n), (r, n) reduced rows of the class and of the other classes.
+        level: quantile of the group that stands for it.
     """
     halves = group[::2], group[1::2]
     if min(map(len, halves)) < LEAST or len(others) < 2:
         return 0.0
     within = np.cov(others.T).reshape(group.shape[1], -1) + RIDGE * np.eye(group.shape[1])
-    return min(_beyond(a, b, others, reference, within) for a, b in (halves, halves[::-1]))
+    return min(_beyond(a, b, others, reference, within, level) for a, b in (halves, halves[::-1]))
 
 
-def _beyond(half: Vector, other_half: Vector, others: Vector, reference: Vector, within: Vector) -> float:
+def _beyond(half: Vector, other_half: Vector, others: Vector, reference: Vector, within: Vector, level: float) -> float:
     direction = np.linalg.solve(within, half.mean(axis=0) - others.mean(axis=0))
     rest, usual = others @ direction, reference @ direction
     edge = max(float(np.quantile(rest, BEYOND)), float(np.quantile(usual, BEYOND)))
-    return (float(np.median(other_half @ direction)) - edge) / max(float(rest.std()), float(usual.std()), 1e-12)
+    return (float(np.quantile(other_half @ direction, level)) - edge) / max(
+        float(rest.std()), float(usual.std()), 1e-12
+    )
 
 
 def spread(rows: Vector) -> float:
     """Total variance of rows (N, m); 0 of none."""
     return float(rows.var(axis=0).sum()) if len(rows) else 0.0
+
+
+def usual_spread(rows: Vector) -> float:
+    """Total variance of rows (N, m) as their median row has it; 0 of none, and of repeats with a few others."""
+    return float(np.median(np.square(rows - np.median(rows, axis=0)).sum(axis=1))) if len(rows) else 0.0
 
 
 def _sample(dataset: Dataset, most: int, rng: np.random.Generator) -> Dataset:

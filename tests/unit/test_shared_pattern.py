@@ -12,7 +12,7 @@ from lotgate.crossfit import CrossFit, Ensemble
 from lotgate.data import Dataset
 from lotgate.detector import Evidence, scan
 from lotgate.detectors import shared_pattern as module
-from lotgate.detectors.shared_pattern import Group, SharedPattern, separation, spread
+from lotgate.detectors.shared_pattern import Group, SharedPattern, separation, spread, usual_spread
 from tests.small_lots import digits, image_dataset
 
 ROWS, TRUSTED = 900, 300
@@ -57,6 +57,13 @@ def blended(x: np.ndarray, rows: np.ndarray) -> None:
     x[rows] = np.round(0.7 * x[rows] + 0.3 * noise).astype(np.uint8)
 
 
+def two_textures(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise (N, 8, 8); class 1 also varies widely in 16 directions of its own."""
+    own, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(64, 16)))
+    wide = rng.normal(size=(len(y), 16)) * 40 * (y == 1)[:, None]
+    return (128 + rng.normal(size=(len(y), 64)) * 8 + wide @ own.T).reshape(-1, 8, 8)
+
+
 def test_a_clean_lot_has_no_pattern(tmp_path: Path) -> None:
     assert p_values(evidence(tmp_path, *lot())).min() > 0.05
 
@@ -78,6 +85,21 @@ def test_a_clean_label_patch_is_found(tmp_path: Path) -> None:
     p = p_values(evidence(tmp_path, x, y))
     assert (p[rows] < 1e-3).all()
     assert np.delete(p, rows).min() > 0.01
+
+
+def test_a_faint_pattern_is_found_beside_stronger_directions_that_only_its_class_has(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    y, vetted_y = (np.repeat([0, 1], n) for n in (400, 160))
+    x, vetted_x = (two_textures(labels, rng) for labels in (y, vetted_y))
+    rows = np.flatnonzero(y == 1)[:40]
+    x[rows] += 12 * rng.choice([-1, 1], size=(8, 8))
+    suspect, vetted = (
+        image_dataset(tmp_path / name, part.clip(0, 255).astype(np.uint8), labels)
+        for name, part, labels in (("lot", x, y), ("trusted", vetted_x, vetted_y))
+    )
+    p = p_values(Evidence(suspect, vetted, vetted.select([]), crossfit=SaidOf(set())))
+    assert (p[rows] < 1e-2).mean() > 0.9
+    assert np.delete(p, rows).min() > 0.05
 
 
 def test_a_pattern_that_trusted_rows_have_too_is_natural(tmp_path: Path) -> None:
@@ -191,3 +213,11 @@ def test_spread_is_the_total_variance() -> None:
     x = np.random.default_rng(1).normal(size=(50, 4))
     assert spread(x) == pytest.approx(np.trace(np.cov(x.T, bias=True)))
     assert spread(x[:0]) == 0
+
+
+def test_usual_spread_leaves_a_few_others_among_repeats_out() -> None:
+    x = np.random.default_rng(1).normal(size=(500, 40))
+    assert usual_spread(x) == pytest.approx(spread(x), rel=0.1)
+    x[:300] = x[0]
+    assert usual_spread(x) == 0 < spread(x)
+    assert usual_spread(x[:0]) == 0
