@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
 
@@ -35,14 +35,38 @@ from lotgate.pixels import PixelBasis, fit_basis, whitening
 MOST_ROWS = 5_000  # of the lot, and of the trusted rows: a sample of them tells what groups there are
 APART = 0.01  # p-value of the separation up to which a group carries a pattern
 BEYOND = 0.95  # share of the others that a group must lie beyond
-MIDDLE = 0.5  # quantile of a component that stands for it
-NEAREST = 0.1  # and of a tail, which begins where the others end: a group of its own does not
 VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
 LEAST = 3  # rows in half a group
 MIN_OTHERS = 100  # rows of other classes, below which they do not tell what is usual
 ROWS_PER_SOURCE = 8  # of a class: independent components of fewer describe single rows
 NOTHING = 1e-9  # variance of rows that are all the same
 RIDGE = 1e-6  # of the class's largest variance, which is 1
+
+
+def spread(rows: Vector) -> float:
+    """Total variance of rows (N, m); 0 of none."""
+    return float(rows.var(axis=0).sum()) if len(rows) else 0.0
+
+
+def usual_spread(rows: Vector) -> float:
+    """Total variance of rows (N, m) as their median row has it; 0 of none, and of repeats with a few others."""
+    return float(np.median(np.square(rows - np.median(rows, axis=0)).sum(axis=1))) if len(rows) else 0.0
+
+
+class Kind(NamedTuple):
+    """How groups of one kind are measured.
+
+    Attributes:
+        level: quantile of a group that stands for it.
+        spread: of rows (N, m), by which repeats are told.
+    """
+
+    level: float
+    spread: Callable[[Vector], float]
+
+
+COMPONENT = Kind(0.5, spread)
+TAIL = Kind(0.1, usual_spread)  # it begins where the others end, and picks up single rows that no group of its own has
 
 
 class SharedPattern(Detector):
@@ -82,13 +106,13 @@ class SharedPattern(Detector):
         least half as large, that trusted rows explain (p_size > .5 and some trusted row inside), of all classes: how
         far apart natural groups stand in such images.
         p_j = P(χ²₄ ≥ −2 ln p_size − 2 ln p_pattern) (Fisher); 1 where p_size > .5, where more than a tenth of the
-        trusted rows that belong there are there, where the median row of the group varies less than a tenth as much as
-        its class (repeats of one image), and where p_pattern > .01 and models of trusted rows (lotgate.crossfit) do not
-        contradict the labels of most of it (a style). A row scores −log₁₀ of the harmonic mean of the p_j of its
-        components, or of those of the tails that it is in where that is more: neither way dilutes the other, at up to
-        twice the false alarms; the decision rule (lotgate.findings) pays for the many groups. In a
-        shifted lot (lotgate.shift) p_j = 1 unless models of trusted rows contradict most of the group, and only such
-        rows of it are accused.
+        trusted rows that belong there are there, where the group varies less than a tenth as much as its class (repeats
+        of one image; of a tail, their median rows), and where p_pattern > .01 and models of trusted rows
+        (lotgate.crossfit) do not contradict the labels of most of it (a style). A row scores −log₁₀ of the harmonic
+        mean of the p_j of its components, or of those of the tails that it is in where that is more: neither way
+        dilutes the other, at up to twice the false alarms; the decision rule (lotgate.findings) pays for the many
+        groups. In a shifted lot (lotgate.shift) p_j = 1 unless models of trusted rows contradict most of the group, and
+        only such rows of it are accused.
     Cost:
         Nothing is trained: an eigendecomposition of ≤ 2,000 rows, and per class a Cholesky factor (m, m), |clusters|
         mixtures, one FastICA of `sources` components and a mixture in one dimension for each; seconds for 10,000
@@ -157,7 +181,7 @@ class SharedPattern(Detector):
         reduced = white.reduced(self.components)
         cuts = []
         for mixture, places in fit_mixtures(reduced.own, self.clusters, seed):
-            groups = tuple(self._group(white, reduced, places == j, MIDDLE) for j in range(mixture.n_components))
+            groups = tuple(self._group(white, reduced, places == j, COMPONENT) for j in range(mixture.n_components))
             cuts.append(Cut(reduced.centre, reduced.axes, mixture, groups))
         return ClassView(white.c, tuple(cuts))
 
@@ -170,12 +194,12 @@ class SharedPattern(Detector):
             mixture = fit_mixture(source, 2, seed, starts=1)
             places = members(source, mixture)
             tail = int(np.argmin([(places == j).sum() for j in (0, 1)]))
-            groups = tuple(self._group(white, reduced, places == j, NEAREST) if j == tail else None for j in (0, 1))
+            groups = tuple(self._group(white, reduced, places == j, TAIL) if j == tail else None for j in (0, 1))
             cuts.append(Cut(reduced.centre @ axis[:, None], reduced.axes @ axis[:, None], mixture, groups))
         return ClassView(white.c, tuple(cuts))
 
-    def _group(self, white: WhiteClass, reduced: Reduced, mine: Mask, level: float) -> Group:
-        """What there is to say of the group `mine` (N_c,) in its class; the level is that of its separation."""
+    def _group(self, white: WhiteClass, reduced: Reduced, mine: Mask, kind: Kind) -> Group:
+        """What there is to say of the group `mine` (N_c,) in its class."""
         trusted = white.own.trusted
         group, n_trusted = mine & ~trusted, int(trusted.sum())
         share, inside = float(mine[~trusted].mean()), int((mine & trusted).sum())
@@ -183,9 +207,9 @@ class SharedPattern(Detector):
             p_size=size_p_value(share, inside, n_trusted, self.tolerance),
             inside=inside,
             n=int(group.sum()),
-            separation=separation(reduced.own[group], reduced.own[~mine], reduced.others, level),
+            separation=separation(reduced.own[group], reduced.own[~mine], reduced.others, kind.level),
             thin=thin(share, inside, n_trusted),
-            varied=usual_spread(white.white[group]) >= VARIED * spread(white.white[~mine]),
+            varied=kind.spread(white.white[group]) >= VARIED * kind.spread(white.white[~mine]),
             contradicted=2 * int(white.own.contradicted[group].sum()) > int(group.sum()),
         )
 
@@ -361,7 +385,7 @@ class PatternScorer:
         return np.asarray(np.power(10.0, -scores))
 
 
-def separation(group: Vector, others: Vector, reference: Vector, level: float = MIDDLE) -> float:
+def separation(group: Vector, others: Vector, reference: Vector, level: float = 0.5) -> float:
     """How far a group stands apart, in standard deviations; 0 where either half of it or the others are too few.
 
     Args:
@@ -382,16 +406,6 @@ def _beyond(half: Vector, other_half: Vector, others: Vector, reference: Vector,
     return (float(np.quantile(other_half @ direction, level)) - edge) / max(
         float(rest.std()), float(usual.std()), 1e-12
     )
-
-
-def spread(rows: Vector) -> float:
-    """Total variance of rows (N, m); 0 of none."""
-    return float(rows.var(axis=0).sum()) if len(rows) else 0.0
-
-
-def usual_spread(rows: Vector) -> float:
-    """Total variance of rows (N, m) as their median row has it; 0 of none, and of repeats with a few others."""
-    return float(np.median(np.square(rows - np.median(rows, axis=0)).sum(axis=1))) if len(rows) else 0.0
 
 
 def _sample(dataset: Dataset, most: int, rng: np.random.Generator) -> Dataset:

@@ -12,7 +12,16 @@ from lotgate.crossfit import CrossFit, Ensemble
 from lotgate.data import Dataset
 from lotgate.detector import Evidence, scan
 from lotgate.detectors import shared_pattern as module
-from lotgate.detectors.shared_pattern import Group, SharedPattern, separation, spread, usual_spread
+from lotgate.detectors.shared_pattern import (
+    COMPONENT,
+    TAIL,
+    VARIED,
+    Group,
+    SharedPattern,
+    separation,
+    spread,
+    usual_spread,
+)
 from tests.small_lots import digits, image_dataset
 
 ROWS, TRUSTED = 900, 300
@@ -221,3 +230,14 @@ def test_usual_spread_leaves_a_few_others_among_repeats_out() -> None:
     x[:300] = x[0]
     assert usual_spread(x) == 0 < spread(x)
     assert usual_spread(x[:0]) == 0
+
+
+def test_repeats_with_a_few_others_are_repeats_in_a_tail_and_a_heavy_tail_is_none_in_a_component() -> None:
+    """Textures have rows far outside: by its median row a planted group of steel looked like repeats of one image."""
+    rng = np.random.default_rng(0)
+    repeats = np.concatenate([rng.normal(0, 0.01, (20, 5)), rng.normal(0, 3, (3, 5))])
+    heavy = rng.standard_t(2.5, (200, 5))
+    rest = rng.normal(0, 2, (400, 5))
+    assert TAIL.spread(repeats) < VARIED * TAIL.spread(rest)
+    assert COMPONENT.spread(repeats) > VARIED * COMPONENT.spread(rest)
+    assert COMPONENT.spread(heavy) > 2 * TAIL.spread(heavy)
