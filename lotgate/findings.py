@@ -45,8 +45,8 @@ class Policy(BaseModel):
         follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
             first rate: there are more questions then, round after round and class by class.
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
-            suspects stop being worth it. false_alarm_costs: the same for single voters; the p-values of some err
-            towards caution.
+            suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
+            p-values of some err towards caution there.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -85,9 +85,9 @@ class Policy(BaseModel):
         """Of the permitted error."""
         return self.weights.get(voter, 1.0)
 
-    def cost(self, voter: str) -> float:
-        """Of a false alarm by that voter, in poisoned samples."""
-        return self.false_alarm_costs.get(voter, self.false_alarm_cost)
+    def cost(self, voter: str, *, of_classes: bool) -> float:
+        """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
+        return self.false_alarm_costs.get(voter, self.false_alarm_cost) if of_classes else self.false_alarm_cost
 
 
 class Check(BaseModel):
@@ -250,9 +250,11 @@ def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], poli
     everything = np.ones(len(labels), bool)
     left, scopes = everything.copy(), [everything]
     found = {name: np.zeros(len(labels), bool) for name in p_values}
+    of_classes = any(isinstance(label, str) for label in labels)
+    costs = {name: policy.cost(name, of_classes=of_classes) for name in p_values}
     while left.any() and p_values:
         asked = {
-            (name, number): _best_limit(p[scope & left], rates[name], policy.cost(name), policy.false_quarantine_rate)
+            (name, number): _best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
             for name, p in p_values.items()
             for number, scope in enumerate(scopes)
         }

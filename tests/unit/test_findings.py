@@ -47,11 +47,13 @@ def test_a_voters_rate_is_its_own_whoever_else_votes() -> None:
     assert set(np.flatnonzero(set_aside(alone))) == set(np.flatnonzero(set_aside(beside))) == set(range(10))
 
 
-def test_false_alarms_cost_what_they_cost_for_that_voter() -> None:
-    """Twenty suspects beside ten expected clean ones are worth it at a cost of 1, not at 2."""
-    p = [*np.full(20, 1e-6), *np.full(25, 1e-2), *np.linspace(0.05, 1, 955)]
-    taken = {cost: set_aside(findings(a=p), Policy(voters=("a",), false_alarm_costs={"a": cost})) for cost in (1, 2)}
-    assert [int(mask.sum()) for mask in taken.values()] == [45, 20]
+@pytest.mark.parametrize(("cost", "classes", "n"), [(1, ["x"] * 1000, 45), (2, ["x"] * 1000, 20), (1, None, 20)])
+def test_false_alarms_about_classes_cost_what_they_cost_for_that_voter(
+    cost: float, classes: list[str] | None, n: int
+) -> None:
+    """25 suspects among whom ten clean ones are expected are worth it at a cost of 1, not at 2; targets cost 2."""
+    table = findings(a=[*np.full(20, 1e-6), *np.full(25, 1e-2), *np.linspace(0.05, 1, 955)])
+    assert set_aside(table, Policy(voters=("a",), false_alarm_costs={"a": cost}), classes).sum() == n
 
 
 @pytest.mark.parametrize("seed", range(20))
