@@ -6,7 +6,7 @@ TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975
 and shape are fitted by maximum likelihood. Few trusted rows say little about a shape, but most of a lot is clean: its
 rows between the start and the largest held-out score are fitted too, by the law truncated there. Rows beyond say
 nothing, for they may be poison; poison between makes the tail heavier than it is, so that ENOUGH held-out rows in the
-tail are better left alone. The shape is drawn towards a prior, kept heavier than exponential and made heavier still the
+tail are better left alone. The shape is drawn towards a prior, kept at least (nearly) exponential and made heavier the
 fewer rows there were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
 """
 

@@ -1,7 +1,8 @@
 """The commands that need neither Prefect nor a registry: scan, detectors, explain, report.
 
 `flows/cli.py` adds run and verify, and is what the `lotgate` script starts.
-Exit codes: 0 accepted, with or without quarantine; 3 rejected; 2 wrong input or settings; 1 internal error.
+Exit codes: 0 accepted, with or without quarantine; 3 rejected; 2 wrong input or settings; 1 internal error; 141 nobody
+reads the output any more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import errno
 import inspect
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -27,6 +29,7 @@ Subparsers = argparse._SubParsersAction  # the type argparse itself hands out
 Extra = Callable[["Subparsers[argparse.ArgumentParser]"], None]
 
 EXIT_ACCEPTED, EXIT_INTERNAL, EXIT_INPUT, EXIT_REJECTED, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_UNREAD = 141  # as a shell reports a program that SIGPIPE ended
 STORAGE_ERRORS = {errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG}
 
 
@@ -37,10 +40,14 @@ def run(argv: Sequence[str] | None = None, extra: Extra | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("lotgate").setLevel(logging.WARNING if args.quiet else logging.INFO)
     try:
-        return int(args.command(args))
+        code = int(args.command(args))
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         return _stopped()
     except Exception as error:  # noqa: BLE001  the last line of defence: an internal error is exit 1, with its traceback
+        if isinstance(error, BrokenPipeError) and _unread():
+            return EXIT_UNREAD
         return _stopped() if _interrupted(error) else _tell(error, args)
 
 
@@ -176,6 +183,16 @@ def _interrupted(error: BaseException | None) -> bool:
 def _stopped() -> int:
     print("lotgate: interrupted; nothing was published and the lot is untouched; run again", file=sys.stderr)
     return EXIT_INTERRUPTED
+
+
+def _unread() -> bool:
+    """Whether the reader of the output has gone, as `| head` does: then what is left to say goes nowhere."""
+    try:
+        print(flush=True)  # what could not be written may be lost already: only a new line tells
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _tell(error: Exception, args: argparse.Namespace) -> int:

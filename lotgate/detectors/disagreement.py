@@ -86,13 +86,16 @@ class Disagreement(Detector):
             sifted = last = crossfit.sifted
             for drop in self.drops[1:]:
                 last = self._networks(self._believed(last.log_p, suspect, vetted, drop), len(sifted.probes), rng)
-            return calibrated(self._scorer(partial(_mean_log_p, (sifted, last)), vetted), vetted, suspect, EXPONENTIAL)
+            return self._calibrated(partial(_mean_log_p, (sifted, last)), suspect, vetted)
         models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
         for drop in self.drops:
             rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
             models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
+        return self._calibrated(partial(_predict_unseen, models), suspect, vetted)
+
+    def _calibrated(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset]) -> DisagreementScorer:
         lightest = EXPONENTIAL if suspect.task == "classification" else LIGHTEST
-        return calibrated(self._scorer(partial(_predict_unseen, models), vetted), vetted, suspect, lightest)
+        return calibrated(self._scorer(predict, vetted), vetted, suspect, lightest)
 
     def _scorer(self, predict: Predict, vetted: Sequence[Dataset]) -> DisagreementScorer:
         return DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate)

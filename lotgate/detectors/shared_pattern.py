@@ -153,50 +153,53 @@ class SharedPattern(Detector):
         ]
         rows = Rows(*map(np.concatenate, zip(lot, *known, strict=True)))
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
-        judged: tuple[list[JudgedClass], list[JudgedClass]] = ([], [])  # by components, by tails
-        everyone = np.ones(len(rows.y), bool)
-        for usual, finds in ((everyone, (self._components, self._tails)), (rows.trusted, (self._components,))):
-            whites = ((self._white(rows, c, usual), int(seed)) for c, seed in enumerate(seeds))
-            found = [[find(white, seed) for find in finds] for white, seed in whites if white]
-            for way, views in zip(judged, zip(*found, strict=True), strict=False):
-                natural = [g for view in views for g in view.groups if g.natural]
-                way += [view.judged(natural, shifted=evidence.shift.certain) for view in views]
-        return PatternScorer(basis, tuple(map(tuple, judged)), float(-np.log10(self.rate)))
+        everyone, shifted = np.ones(len(rows.y), bool), evidence.shift.certain
+        whites = self._white(rows, seeds, everyone)
+        components = _judged([self._components(white) for white in whites], shifted=shifted)
+        tails = _judged([self._tails(white) for white in whites], shifted=shifted)
+        vouched = self._white(rows, seeds, rows.trusted)
+        components += _judged([self._components(white) for white in vouched], shifted=shifted)
+        return PatternScorer(basis, (components, tails), float(-np.log10(self.rate)))
 
-    def _white(self, rows: Rows, c: int, usual: Mask) -> WhiteClass | None:
-        """The rows of one class, whitened; None where there is too little to say.
+    def _white(self, rows: Rows, seeds: npt.NDArray[np.int64], usual: Mask) -> list[WhiteClass]:
+        """The rows of each class, whitened; without the classes of which there is too little to say.
 
         Args:
+            seeds: (K,) of the classes.
             usual: (N,) the rows that say what is usual, as far as they are of other classes.
         """
-        own, others = rows.where(rows.y == c), rows.x[usual & (rows.y != c)]
-        if int((~own.trusted).sum()) < self.min_rows or not own.trusted.any() or len(others) < MIN_OTHERS:
-            return None
-        mean, root = whitening(others)
-        white = solve_triangular(root, (own.x - mean).T, lower=True).T
-        return WhiteClass(c, own, others, mean, root, white) if white.var(axis=0).max() > NOTHING else None
+        found = []
+        for c, seed in enumerate(seeds):
+            own, others = rows.where(rows.y == c), rows.x[usual & (rows.y != c)]
+            if int((~own.trusted).sum()) < self.min_rows or not own.trusted.any() or len(others) < MIN_OTHERS:
+                continue
+            mean, root = whitening(others)
+            white = solve_triangular(root, (own.x - mean).T, lower=True).T
+            if white.var(axis=0).max() > NOTHING:
+                found.append(WhiteClass(c, int(seed), own, others, mean, root, white))
+        return found
 
-    def _components(self, white: WhiteClass, seed: int) -> ClassView:
+    def _components(self, white: WhiteClass) -> ClassView:
         """The components of mixtures over few principal components."""
-        reduced = white.reduced(self.components)
-        cuts = []
-        for mixture, places in fit_mixtures(reduced.own, self.clusters, seed):
+        reduced, cuts = white.reduced(self.components), []
+        for mixture, places in fit_mixtures(reduced.own, self.clusters, white.seed):
             groups = tuple(self._group(white, reduced, places == j, COMPONENT) for j in range(mixture.n_components))
-            cuts.append(Cut(reduced.centre, reduced.axes, mixture, groups))
-        return ClassView(white.c, tuple(cuts))
+            cuts.append(Cut(slice(None), mixture, groups))
+        return ClassView(white.c, reduced.centre, reduced.axes, tuple(cuts))
 
-    def _tails(self, white: WhiteClass, seed: int) -> ClassView:
+    def _tails(self, white: WhiteClass) -> ClassView:
         """The smaller of two components of each independent component of many principal components."""
-        most = max(1, min(self.sources, len(white.white) // ROWS_PER_SOURCE))
-        reduced, cuts = white.reduced(most), []
-        for axis in independent_axes(reduced.own, seed):
-            source = reduced.own @ axis[:, None]
-            mixture = fit_mixture(source, 2, seed, starts=1)
+        reduced = white.reduced(max(1, min(self.sources, len(white.white) // ROWS_PER_SOURCE)))
+        directions = independent_axes(reduced.own, white.seed).T  # (n, n): one a column
+        sources, cuts = reduced.own @ directions, []
+        for i in range(directions.shape[1]):
+            source = sources[:, i : i + 1]
+            mixture = fit_mixture(source, 2, white.seed, starts=1)
             places = members(source, mixture)
             tail = int(np.argmin([(places == j).sum() for j in (0, 1)]))
             groups = tuple(self._group(white, reduced, places == j, TAIL) if j == tail else None for j in (0, 1))
-            cuts.append(Cut(reduced.centre @ axis[:, None], reduced.axes @ axis[:, None], mixture, groups))
-        return ClassView(white.c, tuple(cuts))
+            cuts.append(Cut(slice(i, i + 1), mixture, groups))
+        return ClassView(white.c, reduced.centre @ directions, reduced.axes @ directions, tuple(cuts))
 
     def _group(self, white: WhiteClass, reduced: Reduced, mine: Mask, kind: Kind) -> Group:
         """What there is to say of the group `mine` (N_c,) in its class."""
@@ -242,11 +245,12 @@ class WhiteClass(NamedTuple):
     """The class c whitened by other rows.
 
     Attributes:
-        own: its rows. others: (r, m) the rows that say what is usual. mean, root: of these (lotgate.pixels.whitening).
-        white: (N_c, m) its rows, whitened.
+        seed: of what is fitted to it. own: its rows. others: (r, m) the rows that say what is usual.
+        mean, root: of these (lotgate.pixels.whitening). white: (N_c, m) its rows, whitened.
     """
 
     c: int
+    seed: int
     own: Rows
     others: Vector
     mean: Vector
@@ -303,24 +307,20 @@ class Group:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A mixture over x ↦ x axes − centre, and the groups that its components are; None for one that is no candidate."""
+    """A mixture over some columns of a view, and the groups of its components; None for one that is no candidate."""
 
-    centre: Vector
-    axes: Vector
+    columns: slice
     mixture: GaussianMixture
     groups: tuple[Group | None, ...]
-
-    def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedCut:
-        """With a p-value per component; see Group.p_value."""
-        p = [g.p_value(natural, shifted=shifted) if g else np.nan for g in self.groups]
-        return JudgedCut(self.centre, self.axes, self.mixture, np.array(p))
 
 
 @dataclass(frozen=True, eq=False)
 class ClassView:
-    """Cuts of the class c, all made in the same way."""
+    """Cuts of the class c over x ↦ x axes − centre, all made in the same way."""
 
     c: int
+    centre: Vector
+    axes: Vector
     cuts: tuple[Cut, ...]
 
     @property
@@ -329,35 +329,30 @@ class ClassView:
         return (g for cut in self.cuts for g in cut.groups if g)
 
     def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedClass:
-        """See Group.p_value."""
-        return JudgedClass(self.c, tuple(cut.judged(natural, shifted=shifted) for cut in self.cuts))
-
-
-@dataclass(frozen=True, eq=False)
-class JudgedCut:
-    """A mixture over x ↦ x axes − centre with the p-values of its components; NaN for one that is no candidate."""
-
-    centre: Vector
-    axes: Vector
-    mixture: GaussianMixture
-    p: Vector
-
-    def p_values(self, x: Vector) -> Vector:
-        """The p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
-        inside = members(x @ self.axes - self.centre, self.mixture)
-        return np.where(inside >= 0, self.p[inside], 1.0)
+        """With a p-value per component; see Group.p_value."""
+        p = [[g.p_value(natural, shifted=shifted) if g else np.nan for g in cut.groups] for cut in self.cuts]
+        return JudgedClass(self, tuple(map(np.array, p)))
 
 
 @dataclass(frozen=True, eq=False)
 class JudgedClass:
-    """Judged cuts of the class c."""
+    """A view of a class, and per cut the p-values of its components; NaN for one that is no candidate."""
 
-    c: int
-    cuts: tuple[JudgedCut, ...]
+    view: ClassView
+    p: tuple[Vector, ...]
 
     def p_values(self, x: Vector) -> Iterator[Vector]:
-        """Per cut, the p-values (B,) of the rows x (B, m)."""
-        return (cut.p_values(x) for cut in self.cuts)
+        """Per cut, the p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
+        reduced = x @ self.view.axes - self.view.centre
+        for cut, p in zip(self.view.cuts, self.p, strict=True):
+            inside = members(reduced[:, cut.columns], cut.mixture)
+            yield np.where(inside >= 0, p[inside], 1.0)
+
+
+def _judged(views: Sequence[ClassView], *, shifted: bool) -> tuple[JudgedClass, ...]:
+    """Views made in the same way, on the scale of the natural groups of all of them."""
+    natural = [g for view in views for g in view.groups if g.natural]
+    return tuple(view.judged(natural, shifted=shifted) for view in views)
 
 
 @dataclass(frozen=True, eq=False)
@@ -374,10 +369,10 @@ class PatternScorer:
             return scores
         x = self.basis.coordinates(batch.x)
         for way in self.ways:
-            for c in {judged.c for judged in way}:
+            for c in {judged.view.c for judged in way}:
                 mine = np.flatnonzero(batch.y == c)
                 if len(mine):
-                    p_values = [p for judged in way if judged.c == c for p in judged.p_values(x[mine])]
+                    p_values = [p for judged in way if judged.view.c == c for p in judged.p_values(x[mine])]
                     scores[mine] = np.maximum(scores[mine], pooled_evidence(np.array(p_values)))
         return scores
 

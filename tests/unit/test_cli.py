@@ -378,6 +378,16 @@ def test_detectors_are_listed_and_explained(capsys: pytest.CaptureFixture[str]) 
         assert all(word in told for word in ("Catches:", "Misses:", "Source:", *detector.model_fields))
 
 
+def test_a_reader_that_has_gone_is_no_defect() -> None:
+    """`lotgate explain … | head -1` ends quietly; it said, with a traceback, that nothing was published."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lotgate.cli", "explain", "shared_pattern"]
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (cli.EXIT_UNREAD, "")
+
+
 def test_what_cannot_be_explained_or_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for argv in (["explain", "nobody"], ["report", str(tmp_path)], ["report", str(tmp_path / "gone")]):
         assert cli.run(argv) == cli.EXIT_INPUT
