@@ -56,13 +56,7 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    voters: tuple[str, ...] = (
-        "unexplained_clusters",
-        "disagreement",
-        "trusted_distance",
-        "excess_confidence",
-        "shared_pattern",
-    )
+    voters: tuple[str, ...] = ("unexplained_clusters", "disagreement", "trusted_distance", "shared_pattern")
     weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,

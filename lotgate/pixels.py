@@ -13,6 +13,7 @@ from lotgate.data import Dataset, FloatArray, Pool
 Vector = npt.NDArray[np.float64]
 MOST_ROWS = 2000  # rows that the axes are taken from: more add little, and their products grow with the square
 PASS_BATCH = 512
+COARSE = 16  # pixels of a side: finer detail only adds noise to a distance
 LEAST_VARIANCE = 1e-6  # of the largest: axes below it are the rounding of pixels
 JITTER = 1e-9
 
@@ -32,7 +33,7 @@ class PixelBasis:
 
     def coordinates(self, x: FloatArray) -> Vector:
         """(B, m) of images (B, C, H, W)."""
-        return np.asarray((_vectors(x, self.side) - self.centre) @ self.axes, np.float64)
+        return np.asarray((vectors(x, self.side) - self.centre) @ self.axes, np.float64)
 
     def coordinates_of(self, dataset: Dataset) -> Vector:
         """(N, m) of all rows of a dataset."""
@@ -43,14 +44,14 @@ class PixelBasis:
 def fit_basis(pool: Pool, most_axes: int, side: int, rng: np.random.Generator) -> PixelBasis:
     """The principal axes of a sample of the rows: at most a third as many as rows, or they describe single ones."""
     rows = np.sort(rng.choice(len(pool), min(MOST_ROWS, len(pool)), replace=False))
-    x = _vectors(pool.take(rows)[0], side)
+    x = vectors(pool.take(rows)[0], side)
     centre = x.mean(axis=0)
     x -= centre
     tall = x.shape[0] > x.shape[1]
-    values, vectors = np.linalg.eigh((x.T @ x if tall else x @ x.T).astype(np.float64))
+    values, directions = np.linalg.eigh((x.T @ x if tall else x @ x.T).astype(np.float64))
     keep = np.flatnonzero(values > max(float(values[-1]) * LEAST_VARIANCE, 0.0))[::-1]
     keep = keep[: max(1, min(most_axes, len(pool) // 3))]
-    axes = vectors[:, keep] if tall else (x.T @ vectors[:, keep]) / np.sqrt(values[keep])
+    axes = directions[:, keep] if tall else (x.T @ directions[:, keep]) / np.sqrt(values[keep])
     return PixelBasis(centre, np.asarray(axes, np.float32), side)
 
 
@@ -73,5 +74,6 @@ def averaged_down(x: FloatArray, side: int) -> FloatArray:
     return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
 
 
-def _vectors(x: FloatArray, side: int) -> FloatArray:
-    return averaged_down(x, side).reshape(len(x), -1)
+def vectors(x: FloatArray, side: int) -> FloatArray:
+    """(B, D) of images (B, C, H, W), averaged down; table rows (B, D) as they are."""
+    return (averaged_down(x, side) if x.ndim == 4 else x).reshape(len(x), -1)

@@ -14,10 +14,9 @@ from sklearn.neighbors import NearestNeighbors
 from lotgate.data import Batch, FloatArray, Pool, fold_of
 from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated
 from lotgate.errors import InputError
-from lotgate.pixels import averaged_down
+from lotgate.pixels import COARSE, vectors
 
 SALT = "distance:"
-SIDE = 16  # pixels: finer detail only adds noise to a distance
 Mask = npt.NDArray[np.bool_]
 
 
@@ -79,7 +78,7 @@ class TrustedDistance(Detector):
         rows = outside & alike if (outside & alike).any() else outside
         if not rows.any():
             return None
-        return NearestNeighbors(n_neighbors=min(self.neighbours, int(rows.sum()))).fit(_vectors(x[rows]))
+        return NearestNeighbors(n_neighbors=min(self.neighbours, int(rows.sum()))).fit(vectors(x[rows], COARSE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +94,7 @@ class DistanceScorer(CalibratedScorer):
         for f, g in set(zip(folds.tolist(), groups.tolist(), strict=True)):
             mine = np.flatnonzero((folds == f) & (groups == g))
             tree = self.trees.get((f, g)) or self.trees[f, min(key[1] for key in self.trees)]
-            scores[mine] = mean_distance(tree, _vectors(batch.x[mine]))
+            scores[mine] = mean_distance(tree, vectors(batch.x[mine], COARSE))
         return scores
 
 
@@ -107,7 +106,3 @@ def group_of(x: FloatArray, y: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def mean_distance(tree: NearestNeighbors, x: FloatArray) -> Scores:
     """(B,) mean distance of (B, F) to the k nearest fitted rows."""
     return np.asarray(tree.kneighbors(x)[0].mean(axis=1), np.float64)
-
-
-def _vectors(x: FloatArray) -> FloatArray:
-    return (averaged_down(x, SIDE) if x.ndim == 4 else x).reshape(len(x), -1)
