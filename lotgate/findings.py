@@ -47,6 +47,8 @@ class Policy(BaseModel):
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
+        reserve: voters that are asked once the others have nothing more to say, and whose groups count only where the
+            others left most of them: what they found explains the rest.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -70,6 +72,7 @@ class Policy(BaseModel):
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
     false_alarm_cost: Cost = 2.0
     false_alarm_costs: dict[str, Cost] = {"disagreement": 1.0}
+    reserve: tuple[str, ...] = ("unexplained_clusters",)
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
@@ -222,7 +225,7 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
     times its weight: on a clean lot hardly any does. Then all are asked about the samples that are left, at follow_up
     times that rate, the one that gains most first, so that none pays with clean samples for what was found already:
     about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison is
-    likelier.
+    likelier. Voters in reserve are asked last.
 
     Args:
         findings: of all samples by all voters. labels: class names by sample_id; not strings (targets): no classes.
@@ -246,13 +249,21 @@ def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], poli
     found = {name: np.zeros(len(labels), bool) for name in p_values}
     of_classes = any(isinstance(label, str) for label in labels)
     costs = {name: policy.cost(name, of_classes=of_classes) for name in p_values}
+
+    def answer(name: str, scope: Mask) -> tuple[float, float]:
+        p = p_values[name]
+        gain, limit = _best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
+        group = scope & (p <= limit) & ~found[name]
+        explained = name in policy.reserve and 2 * (group & left).sum() < group.sum()
+        return (0.0, 0.0) if explained else (gain, limit)
+
+    def preferred(answered: tuple[tuple[str, int], tuple[float, float]]) -> tuple[bool, float]:
+        (name, _), (gain, _) = answered
+        return gain > 0 and name not in policy.reserve, gain
+
     while left.any() and p_values:
-        asked = {
-            (name, number): _best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
-            for name, p in p_values.items()
-            for number, scope in enumerate(scopes)
-        }
-        (speaker, number), (gain, limit) = max(asked.items(), key=lambda answer: answer[1][0])
+        asked = {(name, number): answer(name, scope) for name in p_values for number, scope in enumerate(scopes)}
+        (speaker, number), (gain, limit) = max(asked.items(), key=preferred)
         if gain <= 0:
             break
         now = scopes[number] & left & (p_values[speaker] <= limit)

@@ -35,6 +35,7 @@ MIXED = 0.2  # clean share of a group from which on only its strange members are
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
 EXPLAINED_FEW = 0.1  # the p-value of its size that explains a group in such a class
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
+CREDIBLE = 0.75  # contradicted share of a group from which on, in a shifted lot, it is poison and no style
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -71,9 +72,10 @@ class UnexplainedClusters(Detector):
         group is clean, all but the strange ones. Where only the size accuses and the group has more than a tenth of the
         trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. Nor is a group of
         images accused for its size if less than a tenth of it is strange, as of trusted rows: it is a style that their
-        models know well. In a shifted lot p_j = 1 unless models of trusted rows contradict the labels of most members,
-        and only these are accused. The decision rule (lotgate.findings) pays for the many groups: one that holds a
-        share π of the lot needs p_j ≤ π · rate.
+        models know well. In a shifted lot p_j = 1 unless models of trusted rows contradict the labels of three quarters
+        of the members, and only these are accused. The decision rule (lotgate.findings) pays for the many groups: one
+        that holds a share π of the lot needs p_j ≤ π · rate; and it asks this detector last, about groups of which the
+        others left most.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -134,7 +136,7 @@ class UnexplainedClusters(Detector):
             components = range(mixture.n_components)
             judged = [self._judge(own, inside == j, known_own, reference == j, usual) for j in components]
             p, floors = np.array(judged).T
-            believed = np.array([2 * credible[inside == j].sum() > (inside == j).sum() for j in components])
+            believed = np.array([credible[inside == j].sum() > CREDIBLE * (inside == j).sum() for j in components])
             found.append((mixture, np.where(believed, p, 1.0), floors))
         return ClassGroups(centre, basis, tuple(found))
 

@@ -56,6 +56,27 @@ def test_false_alarms_about_classes_cost_what_they_cost_for_that_voter(
     assert set_aside(table, Policy(voters=("a",), false_alarm_costs={"a": cost}), classes).sum() == n
 
 
+def test_a_voter_in_reserve_is_asked_last_and_only_about_what_the_others_left() -> None:
+    """Clean rows in the same cluster as poison that others had found were set aside for it."""
+    poison, group = np.arange(1000) < 30, np.arange(1000) < 45
+    sharp, group_p = np.where(poison, 1e-6, 0.9), np.where(group, 1e-9, 0.9)
+    table = findings(a=list(sharp), b=list(group_p))
+    at_once = Policy(voters=("a", "b"), reserve=())
+    reserved = at_once.model_copy(update={"reserve": ("b",)})
+    assert np.array_equal(set_aside(table, at_once), group)
+    assert np.array_equal(set_aside(table, reserved), poison)
+
+
+@pytest.mark.parametrize("caught", [0, 10])
+def test_a_decoy_does_not_silence_a_voter_in_reserve(caught: int) -> None:
+    """Others found a few rows, of the group or elsewhere; most of the group is left, and is heard."""
+    group = np.arange(1000) < 45
+    sharp = np.where((np.arange(1000) < caught) | (np.arange(1000) >= 980), 1e-6, 0.9)
+    table = findings(a=list(sharp), b=list(np.where(group, 1e-9, 0.9)))
+    taken = set_aside(table, Policy(voters=("a", "b"), reserve=("b",)))
+    assert np.array_equal(taken, group | (sharp < 0.5))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_one_voters_limit_against_the_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
