@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lotgate.checks import example
-from lotgate.crossfit import log_softmax, train_crossfit
+from lotgate.crossfit import CrossFit, log_softmax, train_crossfit
 from lotgate.detector import Detector, Evidence, judge
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
@@ -113,6 +113,19 @@ def test_in_a_shifted_lot_only_labels_that_trusted_rows_contradict_are_doubted(
     if detector.own_null:
         assert (alike[~contradicted] < 0.05).any(), "or nothing was to be spared"
         assert np.corrcoef(alike[contradicted], shifted[contradicted])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(("share", "found"), [(1.0, True), (0.9, True), (0.6, False)])
+def test_a_group_of_a_shifted_lot_is_poison_where_three_quarters_are_contradicted(
+    share: float, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Styles of other writers, of which models contradicted somewhat more than half, were set aside."""
+    lot = example(tmp_path, "backdoor", n=600)
+    planted = dict(zip(lot.evidence.suspect.ids, lot.planted & (RNG(0).random(len(lot.planted)) < share), strict=True))
+    monkeypatch.setattr(CrossFit, "contradicted", lambda self, d: np.array([planted.get(i, False) for i in d.ids]))
+    detector, given = UnexplainedClusters(), replace(lot.evidence, shift=SURE)
+    p_values = judge(detector, detector.fit(given, RNG(0)), given)["p_value"].to_numpy()
+    assert (np.median(p_values[lot.planted]) < 1e-3) == found
 
 
 def test_contradiction_itself_counts_in_a_shifted_lot_as_before(evidence: Evidence) -> None:
