@@ -183,13 +183,20 @@ def train_crossfit(
     Args:
         suspect: usable rows of the lot. vetted: trusted rows, in as many parts as there are; ≥ 1 row in some part.
     """
+    numbers = iter(range(1, 3 * FOLDS + VOUCHED_FOLDS + 1))
+
+    def train(*rows: Dataset) -> Probe:
+        probe = train_probe(Pool(rows), settings, rng, lambda words: None)
+        say(f"model {next(numbers)} of {3 * FOLDS + VOUCHED_FOLDS} trained on {sum(map(len, rows)):,} samples")
+        return probe
+
     learned, sifted = [], []
     for fold in range(FOLDS):
         lot, known = outside([suspect], fold, FOLDS), _known(vetted, fold, FOLDS)
-        sieve = train_probe(Pool(known), settings, rng, say)
-        learned.append(train_probe(Pool((*lot, *known)), settings, rng, say))
-        sifted.append(train_probe(Pool((*(_least_contradicted(sieve, d) for d in lot), *known)), settings, rng, say))
-    vouched = [train_probe(Pool(_known(vetted, f, VOUCHED_FOLDS)), settings, rng, say) for f in range(VOUCHED_FOLDS)]
+        sieve = train(*known)
+        learned.append(train(*lot, *known))
+        sifted.append(train(*(_least_contradicted(sieve, d) for d in lot), *known))
+    vouched = [train(*_known(vetted, f, VOUCHED_FOLDS)) for f in range(VOUCHED_FOLDS)]
     return CrossFit(Ensemble(tuple(learned)), Ensemble(tuple(vouched)), Ensemble(tuple(sifted)))
 
 

@@ -60,6 +60,15 @@ def relabelled(dataset: Dataset, fold: int) -> Dataset:
     return replace(dataset, manifest=dataset.manifest.assign(label=labels))
 
 
+def test_progress_counts_the_models(tmp_path: Path) -> None:
+    """A scan printed 350 lines of epochs of trainings that nobody can tell apart."""
+    suspect, vetted = parts(example(tmp_path, "nothing", n=60).evidence)
+    said: list[str] = []
+    settings = SETTINGS.model_copy(update={"epochs": 2, "min_steps": 0})
+    train_crossfit(suspect, vetted, settings, np.random.default_rng(0), said.append)
+    assert [words.split(" trained")[0] for words in said] == [f"model {i} of 10" for i in range(1, 11)]
+
+
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_no_model_depends_on_labels_inside_its_fold(tmp_path: Path, fold: int) -> None:
     """What makes lot rows and trusted rows exchangeable; sifting with models of the other fold would break it."""
