@@ -101,6 +101,17 @@ def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) ->
     return np.asarray(np.maximum(1.0, (small + PRIOR_SMALL) / (expected + PRIOR_SMALL)))
 
 
+def in_each_class(
+    p_values: Scores, y: npt.NDArray[np.int64], heldout: Scores, heldout_y: npt.NDArray[np.int64], classes: int
+) -> Scores:
+    """(B,) p-values as they are right in each class; see class_inflation.
+
+    Args:
+        p_values, y: (B,) of the rows asked about. heldout, heldout_y: (n,) p-values and classes of held-out rows.
+    """
+    return np.asarray(np.minimum(1.0, p_values * class_inflation(heldout, heldout_y, classes)[y]))
+
+
 def calibrate(
     heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS, lightest: float = LIGHTEST
 ) -> Calibration:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import LIGHTEST, NO_SCORES, Calibration, calibrate, class_inflation, fit_null
+from lotgate.calibration import LIGHTEST, NO_SCORES, Calibration, calibrate, fit_null, in_each_class
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -173,8 +173,8 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFram
     unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
     if suspect.task == "classification" and any(map(len, unseen)):
         vetted = scorer.p_value(score_all(scorer, unseen))
-        inflation = class_inflation(vetted, np.concatenate([d.y for d in unseen]), len(suspect.classes))
-        p_values = np.minimum(1.0, p_values * inflation[suspect.y])
+        vetted_y = np.concatenate([d.y for d in unseen])
+        p_values = in_each_class(p_values, suspect.y, vetted, vetted_y, len(suspect.classes))
     return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
 
 

@@ -55,10 +55,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _detectors_exist(self) -> Settings:
-        for name in (*self.detectors, *self.policy.voters):
+        policy = self.policy
+        named = (*policy.voters, *policy.weights, *policy.false_alarm_costs, *policy.reserve)
+        for name in (*self.detectors, *named):
             if name not in BY_NAME:
                 raise ValueError(f"there is no detector {name!r}; there are {', '.join(sorted(BY_NAME))}")
-        if not self.policy.voters:
+        if not policy.voters:
             raise ValueError("policy.voters is empty: nobody would judge the lot")
         for name in self.detectors:
             self.detector(name)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from lotgate.calibration import EXPONENTIAL, LIGHTEST, calibrate, class_inflation
+from lotgate.calibration import EXPONENTIAL, LIGHTEST, calibrate, in_each_class
 from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
@@ -91,7 +91,7 @@ class Disagreement(Detector):
                 networks = (crossfit.sifted.log_p, self._networks(rows, len(crossfit.sifted.probes), rng).log_p)
             seen = partial(_mean, networks)
             rows = self._believed(seen, suspect, vetted, self.drops[-1]) if self.drops else [*vetted, suspect]
-            machines = _committees(rows, vetted, self.folds, ("kernel",), rng)
+            machines = [train_members(pool, ("kernel",), rng)["kernel"] for pool in _pools(rows, self.folds)]
             return self._calibrated(partial(_mean, (seen, partial(_predict_unseen, machines))), suspect, vetted)
         models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
         for drop in self.drops:
@@ -113,9 +113,8 @@ class Disagreement(Detector):
         calibration = calibrate(np.concatenate(known), unknown)
         p_values = [calibration.p_value(s) for s in scores]
         if suspect.task == "classification":
-            y = np.concatenate([d.y for d in vetted])
-            inflation = class_inflation(np.concatenate(p_values[:-1]), y, len(suspect.classes))
-            p_values = [p * inflation[d.y] for p, d in zip(p_values, rows, strict=True)]
+            heldout = np.concatenate(p_values[:-1]), np.concatenate([d.y for d in vetted]), len(suspect.classes)
+            p_values = [in_each_class(p, d.y, *heldout) for p, d in zip(p_values, rows, strict=True)]
         return [d.select(d.ids[p > drop]) for d, p in zip(rows, p_values, strict=True)]
 
     def _networks(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> Ensemble:

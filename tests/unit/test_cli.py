@@ -256,6 +256,8 @@ def test_no_trusted_set(images: Case, capsys: pytest.CaptureFixture[str]) -> Non
         ("sead: 1", "sead"),
         ("policy: {max_quarantined_rate: 1.5}", "policy.max_quarantined_rate"),
         ("detectors: {spectral_signatures: {rate: 7}}", "rate"),
+        ("policy: {reserve: [unexplained_cluster]}", "no detector 'unexplained_cluster'"),
+        ("policy: {weights: {unexplained_cluster: 0.5}}", "no detector 'unexplained_cluster'"),
         ("probe: {model: no.such.module:factory}", "probe.model"),
         ("probe: {model: weights.pkl}", "probe.model"),
         ("probe: {device: tpu}", "probe.device"),
