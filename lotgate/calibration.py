@@ -104,12 +104,16 @@ def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) ->
 def in_each_class(
     p_values: Scores, y: npt.NDArray[np.int64], heldout: Scores, heldout_y: npt.NDArray[np.int64], classes: int
 ) -> Scores:
-    """(B,) p-values as they are right in each class; see class_inflation.
+    """(B,) p-values as they are right in each class; see class_inflation. 1 in a class of which most held-out rows have
+    p ≤ COMMON: what is usual there is not known, and all of a rare class would be suspect.
 
     Args:
         p_values, y: (B,) of the rows asked about. heldout, heldout_y: (n,) p-values and classes of held-out rows.
     """
-    return np.asarray(np.minimum(1.0, p_values * class_inflation(heldout, heldout_y, classes)[y]))
+    small = np.bincount(heldout_y[heldout <= COMMON], minlength=classes)
+    unknown = 2 * small > np.bincount(heldout_y, minlength=classes)
+    inflated = np.minimum(1.0, p_values * class_inflation(heldout, heldout_y, classes)[y])
+    return np.asarray(np.where(unknown[y], 1.0, inflated))
 
 
 def calibrate(

@@ -37,6 +37,15 @@ from lotgate.report import report as write_report
 from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
 from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_check, shift_words
+from lotgate.vetting import (
+    doubt_check,
+    doubt_labels,
+    doubt_words,
+    load_doubt,
+    save_doubt,
+    split_trusted,
+    without_doubted,
+)
 
 log = logging.getLogger("lotgate")
 
@@ -217,6 +226,7 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     decision, reasons = outcome(verdicts, checks)
     if (shift := load_shift(run)) is not None:
         checks, reasons = (*checks, shift_check(shift)), (*reasons, *shift_words(shift))
+        checks, reasons = (*checks, doubt_check(load_doubt(run))), (*reasons, *doubt_words(load_doubt(run)))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
     if context:
@@ -300,25 +310,14 @@ def split(run: Path, settings: Settings) -> Evidence:
     return Evidence(suspect, reference, heldout)
 
 
-def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
-    """Reference and held-out rows, drawn within each class so that both know every class."""
-    y = trusted.y if trusted.task == "classification" else np.zeros(len(trusted), np.int64)
-    order = rng.permutation(len(trusted))
-    heldout: list[str] = []
-    for c in np.unique(y):
-        mine = order[y[order] == c]
-        heldout.extend(trusted.ids[mine[: round(len(mine) * heldout_rate)]])
-    held = set(heldout)
-    return trusted.select([i for i in trusted.ids if i not in held]), trusted.select(heldout)
-
-
 def load_evidence(run: Path, settings: Settings) -> Evidence:
     """Everything detectors may look at, from the files of the steps before."""
     evidence = split(run, settings)
     probe = _load_probe(run / "work/probe", settings, evidence)
     twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
     crossfit = _load_crossfit(run / "work/crossfit", settings, evidence)
-    return replace(evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT)
+    found = replace(evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT)
+    return without_doubted(found, load_doubt(run))
 
 
 def generator(settings: Settings, step: str) -> np.random.Generator:
@@ -356,6 +355,7 @@ def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], setting
     )
     mapped = map_answers(trained, shared, run / "work/crossfit")
     save_shift(measure_shift(mapped, evidence.suspect, vetted), run)
+    save_doubt(doubt_labels(mapped, vetted), run)
 
 
 def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:

@@ -19,7 +19,7 @@ from lotgate.attacks import planted
 from lotgate.data import MANIFEST_COLUMNS, Dataset, FloatArray
 from lotgate.detector import Evidence
 from lotgate.settings import Settings
-from lotgate.stages import split_trusted
+from lotgate.vetting import split_trusted
 
 #: Clean rows of a lot. Images are subsets of the paper's sets, for CPUs.
 SIZES = {"fourclass": 600, "house_prices": 1000, "mnist_t10k": 1000, "cifar10": 1000}

@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
+from benchmarks.detection import surfaces
 from lotgate.data import FloatArray
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,8 @@ def load(name: str) -> Samples:
     """
     if name in {"cifar10", "mnist_t10k", "neu_steel"}:
         return _images(name)
+    if name in surfaces.FAULTY:
+        return Samples(*surfaces.surfaces(name), surfaces.NAMES)
     loaders = {
         "digits": _digits, "breast_cancer": _breast_cancer, "diabetes": _diabetes,
         "fourclass": _fourclass, "ai4i2020": _ai4i2020, "house_prices": _house_prices,

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
-from scipy.linalg import solve_triangular
 from sklearn.mixture import GaussianMixture
 
 from lotgate.calibration import MIN_ROWS, calibrate
@@ -26,20 +24,20 @@ from lotgate.mixtures import (
     independent_axes,
     members,
     pooled_evidence,
-    principal_axes,
     size_p_value,
     thin,
 )
-from lotgate.pixels import PixelBasis, fit_basis, whitening
+from lotgate.pixels import PixelBasis, fit_basis
+from lotgate.whitened import Reduced, Rows, WhiteClass, whitened
 
 MOST_ROWS = 5_000  # of the lot, and of the trusted rows: a sample of them tells what groups there are
 APART = 0.01  # p-value of the separation up to which a group carries a pattern
 BEYOND = 0.95  # share of the others that a group must lie beyond
 VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
 LEAST = 3  # rows in half a group
-MIN_OTHERS = 100  # rows of other classes, below which they do not tell what is usual
 ROWS_PER_SOURCE = 8  # of a class: independent components of fewer describe single rows
-NOTHING = 1e-9  # variance of rows that are all the same
+MIN_OTHERS = 50  # rows, below which they do not tell what is usual
+MIN_VOUCHED = 100  # the same where trusted rows alone shall tell, beside what all others did
 RIDGE = 1e-6  # of the class's largest variance, which is 1
 
 
@@ -154,30 +152,12 @@ class SharedPattern(Detector):
         rows = Rows(*map(np.concatenate, zip(lot, *known, strict=True)))
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
         everyone, shifted = np.ones(len(rows.y), bool), evidence.shift.certain
-        whites = self._white(rows, seeds, everyone)
+        whites = whitened(rows, seeds, everyone, self.min_rows, MIN_OTHERS, lend=True)
         components = _judged([self._components(white) for white in whites], shifted=shifted)
         tails = _judged([self._tails(white) for white in whites], shifted=shifted)
-        vouched = self._white(rows, seeds, rows.trusted)
+        vouched = whitened(rows, seeds, rows.trusted, self.min_rows, MIN_VOUCHED, lend=False)
         components += _judged([self._components(white) for white in vouched], shifted=shifted)
         return PatternScorer(basis, (components, tails), float(-np.log10(self.rate)))
-
-    def _white(self, rows: Rows, seeds: npt.NDArray[np.int64], usual: Mask) -> list[WhiteClass]:
-        """The rows of each class, whitened; without the classes of which there is too little to say.
-
-        Args:
-            seeds: (K,) of the classes.
-            usual: (N,) the rows that say what is usual, as far as they are of other classes.
-        """
-        found = []
-        for c, seed in enumerate(seeds):
-            own, others = rows.where(rows.y == c), rows.x[usual & (rows.y != c)]
-            if int((~own.trusted).sum()) < self.min_rows or not own.trusted.any() or len(others) < MIN_OTHERS:
-                continue
-            mean, root = whitening(others)
-            white = solve_triangular(root, (own.x - mean).T, lower=True).T
-            if white.var(axis=0).max() > NOTHING:
-                found.append(WhiteClass(c, int(seed), own, others, mean, root, white))
-        return found
 
     def _components(self, white: WhiteClass) -> ClassView:
         """The components of mixtures over few principal components."""
@@ -215,54 +195,6 @@ class SharedPattern(Detector):
             varied=kind.spread(white.white[group]) >= VARIED * kind.spread(white.white[~mine]),
             contradicted=2 * int(white.own.contradicted[group].sum()) > int(group.sum()),
         )
-
-
-class Rows(NamedTuple):
-    """Rows x (N, m) in the axes of a basis, their classes y (N,), which are trusted (N,), and whether models of trusted
-    rows contradict their labels (N,).
-    """
-
-    x: Vector
-    y: npt.NDArray[np.int64]
-    trusted: Mask
-    contradicted: Mask
-
-    def where(self, mask: Mask) -> Rows:
-        """The rows of a mask (N,)."""
-        return Rows(self.x[mask], self.y[mask], self.trusted[mask], self.contradicted[mask])
-
-
-class Reduced(NamedTuple):
-    """Rows of a class (N_c, n) and of the others (r, n) in x ↦ x axes − centre: n principal components of the class."""
-
-    own: Vector
-    others: Vector
-    centre: Vector
-    axes: Vector
-
-
-class WhiteClass(NamedTuple):
-    """The class c whitened by other rows.
-
-    Attributes:
-        seed: of what is fitted to it. own: its rows. others: (r, m) the rows that say what is usual.
-        mean, root: of these (lotgate.pixels.whitening). white: (N_c, m) its rows, whitened.
-    """
-
-    c: int
-    seed: int
-    own: Rows
-    others: Vector
-    mean: Vector
-    root: Vector
-    white: Vector
-
-    def reduced(self, n: int) -> Reduced:
-        """In the first n principal components of the whitened class."""
-        centre, basis = principal_axes(self.white, n)
-        axes = solve_triangular(self.root, basis, lower=True, trans="T")  # (m, n): whitened and reduced at once
-        origin = self.mean @ axes + centre @ basis
-        return Reduced((self.white - centre) @ basis, self.others @ axes - origin, origin, axes)
 
 
 @dataclass(frozen=True)

@@ -131,3 +131,11 @@ def test_the_empirical_null_only_makes_p_values_larger() -> None:
         assert (found >= p).all() and (np.diff(found) >= 0).all() and found.max() <= 1
     uniform = RNG(6).random(20_000)
     assert np.allclose(fit_null(uniform).p_value(p), p, atol=0.02), "uniform p-values are left alone"
+
+
+def test_a_class_of_which_most_heldout_rows_look_odd_is_not_known() -> None:
+    heldout, heldout_y = np.array([0.9, 0.5, 0.3, 0.01, 0.02, 0.7, 0.001]), np.array([0, 0, 0, 1, 1, 1, 2])
+    p, y = np.full(4, 0.001), np.array([0, 1, 2, 3])
+    found = in_each_class(p, y, heldout, heldout_y, 4)
+    assert found[0] == pytest.approx(0.001) and found[3] == pytest.approx(0.001)
+    assert found[1] == 1 and found[2] == 1

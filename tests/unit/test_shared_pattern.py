@@ -22,6 +22,7 @@ from lotgate.detectors.shared_pattern import (
     spread,
     usual_spread,
 )
+from lotgate.whitened import Rows, whitened
 from tests.small_lots import digits, image_dataset
 
 ROWS, TRUSTED = 900, 300
@@ -241,3 +242,41 @@ def test_repeats_with_a_few_others_are_repeats_in_a_tail_and_a_heavy_tail_is_non
     assert TAIL.spread(repeats) < VARIED * TAIL.spread(rest)
     assert COMPONENT.spread(repeats) > VARIED * COMPONENT.spread(rest)
     assert COMPONENT.spread(heavy) > 2 * TAIL.spread(heavy)
+
+
+def faultless_and_few_faulty(folder: Path, planted: int) -> tuple[Evidence, np.ndarray]:
+    """Parts of one texture, 400 in the lot and 160 trusted, beside a few faulty ones; which parts carry a pattern."""
+    rng = np.random.default_rng(0)
+    y, vetted_y = np.repeat([0, 1], [400, 12]), np.repeat([0, 1], [160, 4])
+    x, vetted_x = (128 + 8 * rng.normal(size=(len(labels), 8, 8)) for labels in (y, vetted_y))
+    for part, labels in ((x, y), (vetted_x, vetted_y)):
+        part[labels == 1, 3:5] += 60
+    x[:planted] += 12 * rng.choice([-1, 1], size=(8, 8))
+    suspect, vetted = (
+        image_dataset(folder / name, part.clip(0, 255).astype(np.uint8), labels)
+        for name, part, labels in (("lot", x, y), ("trusted", vetted_x, vetted_y))
+    )
+    return Evidence(suspect, vetted, vetted.select([]), crossfit=SaidOf(set())), np.arange(len(y)) < planted
+
+
+def test_a_pattern_is_found_among_faultless_parts_beside_few_faulty_ones(tmp_path: Path) -> None:
+    found, planted = faultless_and_few_faulty(tmp_path, 32)
+    p = p_values(found)
+    assert (p[planted] < 1e-2).mean() > 0.9
+    assert p[~planted].min() > 0.05
+
+
+def test_faultless_parts_beside_few_faulty_ones_have_no_pattern_of_their_own(tmp_path: Path) -> None:
+    assert p_values(faultless_and_few_faulty(tmp_path, 0)[0]).min() > 0.05
+
+
+def test_lent_rows_do_not_count_and_classes_with_few_lend_none() -> None:
+    rng = np.random.default_rng(1)
+    y = np.repeat([0, 1], [200, 20])
+    rows = Rows(rng.normal(size=(220, 10)), y, np.arange(220) % 4 == 0, np.zeros(220, bool))
+    seeds, everyone = np.array([3, 4]), np.ones(220, bool)
+    lending, alone = (whitened(rows, seeds, everyone, 15, 20, lend=lend) for lend in (True, False))
+    lent = len(alone[0].own.y) - len(lending[0].own.y)
+    assert 10 < lent < 40 and len(lending[0].others) == len(alone[0].others) + lent == 20 + lent
+    assert int((~lending[0].own.trusted).sum()) == 150
+    assert len(lending[1].others) == 200 and len(lending[1].own.y) == 20

@@ -1,4 +1,4 @@
-"""Steps of a screening: how trusted rows are divided, what each step draws, and what a run's folder goes through."""
+"""Steps of a screening: what each step draws, and what a run's folder goes through."""
 
 from __future__ import annotations
 
@@ -11,34 +11,11 @@ import pandas as pd
 import pytest
 
 from lotgate import run_folder, stages
-from lotgate.checks import example
 from lotgate.data import Dataset, Pool
 from lotgate.errors import LotError, OutputError, TrustedError
 from lotgate.probe import Probe
 from lotgate.settings import Settings, load_settings
 from tests.small_lots import digit_lots, digits, snapshot, write_digits, write_settings
-
-
-@pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
-def test_trusted_rows_are_divided_within_each_class(rate: float, tmp_path: Path) -> None:
-    trusted = example(tmp_path, "nothing", n=400).evidence.trusted
-    assert trusted is not None
-    reference, heldout = stages.split_trusted(trusted, rate, np.random.default_rng(0))
-    assert set(reference.ids).isdisjoint(heldout.ids)
-    assert {*reference.ids, *heldout.ids} == set(trusted.ids)
-    for c in range(3):
-        total = int((trusted.y == c).sum())
-        assert int((heldout.y == c).sum()) == round(total * rate)
-    again = stages.split_trusted(trusted, rate, np.random.default_rng(0))[1]
-    other = stages.split_trusted(trusted, rate, np.random.default_rng(1))[1]
-    assert list(again.ids) == list(heldout.ids) != list(other.ids)
-
-
-def test_trusted_targets_are_divided_as_one_class(tmp_path: Path) -> None:
-    trusted = example(tmp_path, "nothing", n=200, task="regression").evidence.trusted
-    assert trusted is not None
-    reference, heldout = stages.split_trusted(trusted, 0.5, np.random.default_rng(0))
-    assert (len(reference), len(heldout)) == (25, 25) and set(reference.ids).isdisjoint(heldout.ids)
 
 
 def test_each_step_draws_from_a_generator_of_its_own() -> None:

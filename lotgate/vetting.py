@@ -1,0 +1,161 @@
+"""The trusted set: its two parts, and whether its labels can be trusted, for people who vet slip, and attackers try.
+
+Trusted rows say how far models are wrong about clean rows. Where a twentieth of them carries wrong labels, that much
+wrong labelling of a lot looks usual, however plainly models see it. Yet models that err now and then are seldom sure of
+it: wrong labels show as contradictions that are too loud for the models' own doubts, however these are scaled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit, log_softmax
+
+from lotgate.crossfit import CrossFit
+from lotgate.data import Dataset
+from lotgate.detector import Evidence
+from lotgate.files import write_text
+from lotgate.findings import Check
+from lotgate.probe import PASS_BATCH
+
+DOUBT = Path("work/crossfit/doubt.json")
+BEYOND_DOUBT = 5.0  # nats that wrong labels must gain over the best scale of the models' own doubts
+UNKNOWN = 0.25  # doubted share of a class, above which models may know too little of the class to doubt its labels
+OFTENER = 2.0  # that share beside that of all classes: wrong labels come to all, a hard class is one
+NAMED = 5  # samples that a sentence can hold
+STARTS = (-0.7, 0.0, 0.7)  # of log T
+Vector = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Trusted rows whose labels are probably wrong.
+
+    Attributes:
+        share: of wrong labels among trusted rows, as estimated. gain: log-likelihood, in nats, that they add.
+        ids: the samples that are more probably wrong than right; empty unless `gain` exceeds BEYOND_DOUBT.
+        n: trusted rows that were asked about.
+    """
+
+    share: float = 0.0
+    gain: float = 0.0
+    ids: tuple[str, ...] = ()
+    n: int = 0
+
+
+NO_DOUBT = Doubt()
+
+
+def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
+    """Reference and held-out rows, drawn within each class so that both know every class."""
+    y = trusted.y if trusted.task == "classification" else np.zeros(len(trusted), np.int64)
+    order = rng.permutation(len(trusted))
+    heldout: list[str] = []
+    for c in np.unique(y):
+        mine = order[y[order] == c]
+        heldout.extend(trusted.ids[mine[: round(len(mine) * heldout_rate)]])
+    held = set(heldout)
+    return trusted.select([i for i in trusted.ids if i not in held]), trusted.select(heldout)
+
+
+def doubt_labels(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Doubt:
+    """What models that never saw them make of the trusted rows' labels.
+
+    Args:
+        vetted: trusted rows of two classes or more, in as many parts as there are.
+    """
+    batches = [batch for d in vetted for batch in d.batches(PASS_BATCH)]
+    log_p = np.concatenate([(crossfit.vouched.log_p(b) + crossfit.sifted.log_p(b)) / 2 for b in batches])
+    y, ids = np.concatenate([b.y for b in batches]), np.concatenate([b.ids for b in batches])
+    if log_p.shape[1] < 2:
+        return NO_DOUBT
+    share, gain, wrong = wrong_labels(log_p, y)
+    doubted = spared(wrong > 0.5, y) if gain > BEYOND_DOUBT else np.zeros(len(y), bool)
+    return Doubt(share, gain, tuple(sorted(map(str, ids[doubted]))), len(y))
+
+
+def wrong_labels(log_p: Vector, y: Classes) -> tuple[float, float, Vector]:
+    """Share ε of wrong labels, the log-likelihood it gains over ε = 0, and each row's probability (n,) to be wrong.
+
+    The true class has p = softmax(log p / T); with probability ε another label is given, each as likely. T and ε are
+    fitted by maximum likelihood, with log T ~ N(0, 1): models may be too sure or not sure enough of everything, which
+    a scale mends, but not of a few rows beyond measure (noise model: Natarajan, Dhillon, Ravikumar, Tewari 2013; scale:
+    Guo, Pleiss, Sun, Weinberger 2017).
+
+    Args:
+        log_p: (n, K ≥ 2) log-probabilities by models that have not seen the rows. y: (n,) labels.
+    """
+    others, rows = log_p.shape[1] - 1, np.arange(len(y))
+
+    def right(log_scale: float) -> Vector:
+        return np.asarray(np.exp(log_softmax(log_p / np.exp(log_scale), axis=1)[rows, y]))
+
+    def loss(log_scale: float, share: float) -> float:
+        p = right(log_scale)
+        likelihood = (1 - share) * p + share * (1 - p) / others
+        return float(-np.log(np.maximum(likelihood, 1e-300)).sum() + log_scale**2 / 2)
+
+    plain = min(minimize(lambda t: loss(t[0], 0.0), [s], method="Nelder-Mead").fun for s in STARTS)
+    fits = [minimize(lambda t: loss(t[0], expit(t[1])), [s, -3.0], method="Nelder-Mead") for s in STARTS]
+    best = min(fits, key=lambda fit: float(fit.fun))
+    share, p = float(expit(best.x[1])), right(best.x[0])
+    wrong = share * (1 - p) / others
+    return share, max(0.0, float(plain - best.fun)), np.asarray(wrong / ((1 - share) * p + wrong))
+
+
+def spared(doubted: npt.NDArray[np.bool_], y: Classes) -> npt.NDArray[np.bool_]:
+    """(n,) the doubted rows without those of classes that models do not know, as a rare one may be: of which more than
+    UNKNOWN are doubted, and more than OFTENER as many as of all rows.
+    """
+    share = np.bincount(y[doubted], minlength=y.max() + 1) / np.maximum(np.bincount(y), 1)
+    unknown = (share > UNKNOWN) & (share > OFTENER * doubted.mean())
+    return np.asarray(doubted & ~unknown[y])
+
+
+def without_doubted(evidence: Evidence, doubt: Doubt) -> Evidence:
+    """The evidence without the trusted samples that are doubted."""
+    return replace(evidence, trusted=_others(evidence.trusted, doubt), heldout=_others(evidence.heldout, doubt))
+
+
+def _others(vetted: Dataset | None, doubt: Doubt) -> Dataset | None:
+    return vetted.select([i for i in vetted.ids if i not in doubt.ids]) if vetted is not None and doubt.ids else vetted
+
+
+def save_doubt(doubt: Doubt, run: Path) -> Path:
+    """Writes it into the run's folder."""
+    return write_text(run / DOUBT, json.dumps(asdict(doubt)))
+
+
+def load_doubt(run: Path) -> Doubt:
+    """What was found in this run; no doubt where nobody asked."""
+    file = run / DOUBT
+    if not file.exists():
+        return NO_DOUBT
+    found = json.loads(file.read_text(encoding="utf-8"))
+    return Doubt(**{**found, "ids": tuple(found["ids"])})
+
+
+def doubt_check(doubt: Doubt) -> Check:
+    """Whether models confirm the labels of the trusted set. Not critical: the lot is not to blame."""
+    some = ", ".join(doubt.ids[:NAMED]) + (", …" if len(doubt.ids) > NAMED else "")
+    return Check(
+        name="evidence: trusted labels that models contradict", passed=not doubt.ids, observed=len(doubt.ids), limit=0,
+        critical=False, detail=f"probably mislabelled: {some}" if doubt.ids else "",
+    )  # fmt: skip
+
+
+def doubt_words(doubt: Doubt) -> tuple[str, ...]:
+    """What it means for the decision, as one sentence; none where nothing is doubted."""
+    if not doubt.ids:
+        return ()
+    return (
+        f"{len(doubt.ids)} of {doubt.n} trusted samples are probably mislabelled, so the lot was not measured by them: "
+        f"look at them again (all are named in {DOUBT}), mend the trusted set and screen again.",
+    )

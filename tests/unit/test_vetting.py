@@ -1,0 +1,140 @@
+"""The trusted set in two parts, and what becomes of those of its labels that models contradict."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import log_softmax
+
+from lotgate import stages
+from lotgate.checks import example
+from lotgate.settings import Settings
+from lotgate.vetting import (
+    BEYOND_DOUBT,
+    NO_DOUBT,
+    Doubt,
+    doubt_check,
+    doubt_labels,
+    doubt_words,
+    load_doubt,
+    save_doubt,
+    spared,
+    split_trusted,
+    without_doubted,
+    wrong_labels,
+)
+from tests.small_lots import digits, write_digits
+
+RNG = np.random.default_rng
+SOME = Doubt(share=0.05, gain=9.0, ids=tuple(f"3/{i}.png" for i in range(7)), n=120)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5, 0.9])
+def test_trusted_rows_are_divided_within_each_class(rate: float, tmp_path: Path) -> None:
+    trusted = example(tmp_path, "nothing", n=400).evidence.trusted
+    assert trusted is not None
+    reference, heldout = split_trusted(trusted, rate, np.random.default_rng(0))
+    assert set(reference.ids).isdisjoint(heldout.ids)
+    assert {*reference.ids, *heldout.ids} == set(trusted.ids)
+    for c in range(3):
+        total = int((trusted.y == c).sum())
+        assert int((heldout.y == c).sum()) == round(total * rate)
+    again = split_trusted(trusted, rate, np.random.default_rng(0))[1]
+    other = split_trusted(trusted, rate, np.random.default_rng(1))[1]
+    assert list(again.ids) == list(heldout.ids) != list(other.ids)
+
+
+def test_trusted_targets_are_divided_as_one_class(tmp_path: Path) -> None:
+    trusted = example(tmp_path, "nothing", n=200, task="regression").evidence.trusted
+    assert trusted is not None
+    reference, heldout = split_trusted(trusted, 0.5, np.random.default_rng(0))
+    assert (len(reference), len(heldout)) == (25, 25) and set(reference.ids).isdisjoint(heldout.ids)
+
+
+def said(seed: int, n: int, classes: int, sharpness: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities (n, K) and the labels that come true with them."""
+    rng = RNG(seed)
+    log_p = log_softmax(sharpness * rng.normal(size=(n, classes)), axis=1)
+    return log_p, np.array([rng.choice(classes, p=np.exp(row)) for row in log_p])
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 2.5], ids=["not sure enough", "calibrated", "too sure"])
+@pytest.mark.parametrize(("classes", "sharpness"), [(2, 2.0), (2, 8.0), (10, 6.0)])
+def test_models_that_err_are_no_reason_for_doubt_however_sure_they_are(
+    scale: float, classes: int, sharpness: float
+) -> None:
+    gains = [wrong_labels(scale * log_p, y)[1] for log_p, y in (said(s, 160, classes, sharpness) for s in range(12))]
+    assert max(gains) < BEYOND_DOUBT and np.median(gains) < 1
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_wrong_labels_are_counted_and_named(rate: float) -> None:
+    log_p, y = said(0, 240, 10, 9.0)
+    flipped = RNG(1).random(240) < rate
+    given = np.where(flipped, (y + RNG(2).integers(1, 10, 240)) % 10, y)
+    share, gain, wrong = wrong_labels(2 * log_p, given)
+    assert gain > BEYOND_DOUBT and share == pytest.approx(flipped.mean(), abs=0.04)
+    assert (wrong[flipped] > 0.5).mean() > 0.6 and (wrong[~flipped] > 0.5).mean() < 0.02
+
+
+def test_a_rare_class_that_models_do_not_know_is_spared_and_wrong_labels_everywhere_are_not() -> None:
+    y = np.repeat([0, 1], [95, 5])
+    rare = (y == 1) & (np.arange(100) < 98)  # three of five
+    assert not spared(rare, y).any()
+    y, many = np.repeat([0, 1, 2], 40), np.arange(120) % 3 == 0  # a third of each class
+    assert (spared(many, y) == many).all()
+    few = np.arange(120) < 4  # a tenth of one class
+    assert (spared(few, y) == few).all()
+
+
+def test_what_is_doubted_leaves_the_evidence_and_nothing_else_does(tmp_path: Path) -> None:
+    evidence = example(tmp_path, "nothing").evidence
+    assert evidence.trusted is not None and evidence.heldout is not None
+    named = (str(evidence.trusted.ids[3]), str(evidence.heldout.ids[0]))
+    left = without_doubted(evidence, replace(SOME, ids=named))
+    assert left.trusted is not None and left.heldout is not None
+    assert set(evidence.trusted.ids) - set(left.trusted.ids) == {named[0]}
+    assert set(evidence.heldout.ids) - set(left.heldout.ids) == {named[1]}
+    assert left.suspect is evidence.suspect
+    assert without_doubted(evidence, NO_DOUBT).trusted is evidence.trusted
+
+
+def test_right_labels_are_believed(tmp_path: Path) -> None:
+    evidence = example(tmp_path, "flips").evidence
+    assert evidence.crossfit is not None and evidence.trusted is not None and evidence.heldout is not None
+    found = doubt_labels(evidence.crossfit, (evidence.trusted, evidence.heldout))
+    assert not found.ids and found.n == len(evidence.trusted) + len(evidence.heldout)
+
+
+def test_it_is_kept_and_said(tmp_path: Path) -> None:
+    assert load_doubt(tmp_path) == NO_DOUBT
+    save_doubt(SOME, tmp_path)
+    assert load_doubt(tmp_path) == SOME
+    check = doubt_check(SOME)
+    assert not check.passed and not check.critical and (check.observed, check.limit) == (7, 0)
+    assert "3/0.png" in check.detail and "3/6.png" not in check.detail and check.detail.endswith("…")
+    assert "7 of 120 trusted samples are probably mislabelled" in doubt_words(SOME)[0]
+    assert doubt_check(NO_DOUBT).passed and not doubt_words(NO_DOUBT)
+
+
+def test_flips_are_found_although_the_trusted_set_has_as_many(tmp_path: Path) -> None:
+    x, y = digits(6)
+    given, flipped = y.copy(), RNG(3).permutation(820) < 49  # 6% of the lot and of the trusted set
+    given[:820][flipped] = (y[:820][flipped] + RNG(4).integers(1, 6, 49)) % 6
+    lot, trusted = (
+        write_digits(tmp_path / name, x[rows], given[rows])
+        for name, rows in (("lot", slice(0, 600)), ("trusted", slice(600, 820)))
+    )
+    settings = Settings.model_validate({"policy": {"voters": ["disagreement"]}, "detectors": {"disagreement": {}}})
+    decision = stages.screen(tmp_path / "run", lot, trusted, settings)
+    named = set(load_doubt(tmp_path / "run").ids)
+    truly = {f"{given[i]}/{i - 600:04d}.png" for i in range(600, 820) if flipped[i]}
+    assert len(named & truly) > 0.6 * len(truly) and len(named - truly) <= 2
+    assert any("probably mislabelled" in reason for reason in decision.reasons)
+    verdicts = pd.read_parquet(tmp_path / "run/verdicts.parquet").set_index("sample_id")["action"]
+    set_aside = np.array([verdicts[f"{given[i]}/{i:04d}.png"] == "quarantine" for i in range(600)])
+    assert set_aside[flipped[:600]].mean() > 0.7 and set_aside[~flipped[:600]].mean() < 0.02
