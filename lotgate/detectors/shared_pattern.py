@@ -35,6 +35,7 @@ APART = 0.01  # p-value of the separation up to which a group carries a pattern
 BEYOND = 0.95  # share of the others that a group must lie beyond
 VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
 LEAST = 3  # rows in half a group
+FEW_NATURAL = 8  # natural groups, below which nothing is known of the tail of their separations
 ROWS_PER_SOURCE = 8  # of a class: independent components of fewer describe single rows
 MIN_OTHERS = 50  # rows, below which they do not tell what is usual
 MIN_VOUCHED = 100  # the same where trusted rows alone shall tell, beside what all others did
@@ -78,7 +79,7 @@ class SharedPattern(Detector):
         Triggers that lie elsewhere or look different in every image (patches at random places), that are fainter than
         what images vary in anyway (waves on textures; on images of few pixels), or that every class carries
         (all-to-all); label flips; poison without company; a dozen images in a class with few trusted rows whose trigger
-        is not what the class varies in most.
+        is not what the class varies in most; a class beside which there are too few images of others.
     Assumes:
         Images are aligned as cameras align them, not by what they show; trusted rows of each class are drawn like the
         clean rows of the lot.
@@ -87,7 +88,9 @@ class SharedPattern(Detector):
         and trusted rows. Per class, coordinates are whitened by the rows of all other classes, with a shrunk
         covariance: what images of the lot usually differ in is small there, what only this class has is large. And
         once more by the trusted ones of them alone, where there are a hundred: they carry no trigger that cover rows or
-        further targets may have. The class's lot and trusted rows → groups, in two ways:
+        further targets may have. Where the others are fewer than 160, as faulty parts are beside faultless ones, half
+        of the class's own trusted rows, if it has 16, join them the first time and no longer count for it; classes
+        with fewer than 50 others are not judged. The class's lot and trusted rows → groups, in two ways:
         Components: each time whitened, principal components (N_c, n) → Gaussian mixtures of k components, for each k in
         `clusters` that leaves 2n rows to a component.
         Tails: whitened by all other rows, more principal components (N_c, n), at most `sources` and one for 8 rows, for
@@ -234,7 +237,8 @@ class Group:
         alike = [g.separation for g in natural if 2 * g.n >= self.n]
         if len(alike) < MIN_ROWS:
             alike = [g.separation for g in natural]
-        return float(calibrate(np.array(alike)).p_value(np.array([self.separation]))[0]) if alike else 1.0
+        known = calibrate(np.array(alike), min_rows=FEW_NATURAL) if alike else None
+        return float(known.p_value(np.array([self.separation]))[0]) if known else 1.0
 
 
 @dataclass(frozen=True, eq=False)
