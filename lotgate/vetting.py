@@ -107,13 +107,16 @@ def wrong_labels(log_p: Vector, y: Classes) -> tuple[float, float, Vector]:
     best = min(fits, key=lambda fit: float(fit.fun))
     share, p = float(expit(best.x[1])), right(best.x[0])
     wrong = share * (1 - p) / others
-    return share, max(0.0, float(plain - best.fun)), np.asarray(wrong / ((1 - share) * p + wrong))
+    return share, max(0.0, float(plain - best.fun)), np.asarray(wrong / np.maximum((1 - share) * p + wrong, 1e-300))
 
 
 def spared(doubted: npt.NDArray[np.bool_], y: Classes) -> npt.NDArray[np.bool_]:
     """(n,) the doubted rows without those of classes that models do not know, as a rare one may be: of which more than
-    UNKNOWN are doubted, and more than OFTENER as many as of all rows.
+    UNKNOWN are doubted, and more than OFTENER as many as of all rows. All are spared where most are doubted: it is then
+    the models that know nothing.
     """
+    if 2 * int(doubted.sum()) > len(y):
+        return np.zeros(len(y), bool)
     share = np.bincount(y[doubted], minlength=y.max() + 1) / np.maximum(np.bincount(y), 1)
     unknown = (share > UNKNOWN) & (share > OFTENER * doubted.mean())
     return np.asarray(doubted & ~unknown[y])

@@ -87,6 +87,7 @@ def test_a_rare_class_that_models_do_not_know_is_spared_and_wrong_labels_everywh
     assert not spared(rare, y).any()
     y, many = np.repeat([0, 1, 2], 40), np.arange(120) % 3 == 0  # a third of each class
     assert (spared(many, y) == many).all()
+    assert not spared(np.arange(120) % 3 > 0, y).any()  # two thirds: models that know nothing
     few = np.arange(120) < 4  # a tenth of one class
     assert (spared(few, y) == few).all()
 
