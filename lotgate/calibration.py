@@ -92,28 +92,27 @@ def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) ->
 
     A p-value calibrated on all classes is right on average over them; in a rare class that every model mistakes, it is
     small for most clean rows. Multiplied by this it is right in each class, as far as its held-out rows can tell.
+    Infinite where most of them have p ≤ COMMON: what is usual there is not known, and all of a rare class would be
+    suspect.
 
     Args:
         p_values, y: (n,) of held-out rows.
     """
     small = np.bincount(y[p_values <= COMMON], minlength=classes)
-    expected = np.bincount(y, minlength=classes) * COMMON
-    return np.asarray(np.maximum(1.0, (small + PRIOR_SMALL) / (expected + PRIOR_SMALL)))
+    rows = np.bincount(y, minlength=classes)
+    oftener = np.maximum(1.0, (small + PRIOR_SMALL) / (rows * COMMON + PRIOR_SMALL))
+    return np.asarray(np.where(2 * small > rows, np.inf, oftener))
 
 
 def in_each_class(
     p_values: Scores, y: npt.NDArray[np.int64], heldout: Scores, heldout_y: npt.NDArray[np.int64], classes: int
 ) -> Scores:
-    """(B,) p-values as they are right in each class; see class_inflation. 1 in a class of which most held-out rows have
-    p ≤ COMMON: what is usual there is not known, and all of a rare class would be suspect.
+    """(B,) p-values as they are right in each class, 1 where nothing is known of it; see class_inflation.
 
     Args:
-        p_values, y: (B,) of the rows asked about. heldout, heldout_y: (n,) p-values and classes of held-out rows.
+        p_values, y: (B,) > 0, of the rows asked about. heldout, heldout_y: (n,) p-values and classes of held-out rows.
     """
-    small = np.bincount(heldout_y[heldout <= COMMON], minlength=classes)
-    unknown = 2 * small > np.bincount(heldout_y, minlength=classes)
-    inflated = np.minimum(1.0, p_values * class_inflation(heldout, heldout_y, classes)[y])
-    return np.asarray(np.where(unknown[y], 1.0, inflated))
+    return np.asarray(np.minimum(1.0, p_values * class_inflation(heldout, heldout_y, classes)[y]))
 
 
 def calibrate(

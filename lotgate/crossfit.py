@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -92,12 +92,16 @@ class CrossFit:
             taught: ≥ 1 models that lot and trusted rows taught alike: `learned`, or the probe, which saw the row too.
         """
         own = np.arange(len(batch)), batch.y
-        reference = self.vouched.log_p(batch)[own] + self.sifted.log_p(batch)[own]
-        return np.asarray(np.mean([log_softmax(logits(batch))[own] for logits in taught], axis=0) - reference / 2)
+        learned = np.mean([log_softmax(logits(batch))[own] for logits in taught], axis=0)
+        return np.asarray(learned - self.vouched_for(batch)[own])
+
+    def vouched_for(self, batch: Batch) -> npt.NDArray[np.float64]:
+        """(B, K) mean log-probabilities of the vouched and the sifted models, none of which saw the rows."""
+        return np.asarray((self.vouched.log_p(batch) + self.sifted.log_p(batch)) / 2)
 
     def contradicts(self, batch: Batch) -> npt.NDArray[np.bool_]:
         """(B,) whether the vouched and the sifted models together call another class likelier than the label."""
-        return contradiction((self.vouched.log_p(batch) + self.sifted.log_p(batch)) / 2, batch.y) > 0
+        return contradiction(self.vouched_for(batch), batch.y) > 0
 
     def contradicted(self, dataset: Dataset) -> npt.NDArray[np.bool_]:
         """(N,) the same of all rows of a dataset."""
@@ -158,7 +162,7 @@ def _logits(probe: Probe, x: FloatArray) -> FloatArray:
     return forward(probe.network, x, probe.device)[1]
 
 
-def log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+def log_softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Log-probabilities of (B, K) logits, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
@@ -183,11 +187,12 @@ def train_crossfit(
     Args:
         suspect: usable rows of the lot. vetted: trusted rows, in as many parts as there are; ≥ 1 row in some part.
     """
-    numbers = iter(range(1, 3 * FOLDS + VOUCHED_FOLDS + 1))
+    models = 3 * FOLDS + VOUCHED_FOLDS
+    numbers = iter(range(1, models + 1))
 
     def train(*rows: Dataset) -> Probe:
         probe = train_probe(Pool(rows), settings, rng, lambda words: None)
-        say(f"model {next(numbers)} of {3 * FOLDS + VOUCHED_FOLDS} trained on {sum(map(len, rows)):,} samples")
+        say(f"model {next(numbers)} of {models} trained on {sum(map(len, rows)):,} samples")
         return probe
 
     learned, sifted = [], []

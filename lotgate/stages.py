@@ -225,8 +225,9 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     checks = tuple(check for result in results for check in result.checks)
     decision, reasons = outcome(verdicts, checks)
     if (shift := load_shift(run)) is not None:
-        checks, reasons = (*checks, shift_check(shift)), (*reasons, *shift_words(shift))
-        checks, reasons = (*checks, doubt_check(load_doubt(run))), (*reasons, *doubt_words(load_doubt(run)))
+        doubt = load_doubt(run)
+        checks = (*checks, shift_check(shift), doubt_check(doubt))
+        reasons = (*reasons, *shift_words(shift), *doubt_words(doubt))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
     if context:

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
-from scipy.special import expit, log_softmax
+from scipy.special import expit
 
-from lotgate.crossfit import CrossFit
+from lotgate.crossfit import CrossFit, log_softmax
 from lotgate.data import Dataset
 from lotgate.detector import Evidence
 from lotgate.files import write_text
@@ -69,13 +69,13 @@ def doubt_labels(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Doubt:
     """What models that never saw them make of the trusted rows' labels.
 
     Args:
-        vetted: trusted rows of two classes or more, in as many parts as there are.
+        vetted: trusted rows, in as many parts as there are; ≥ 1 row in some part.
     """
-    batches = [batch for d in vetted for batch in d.batches(PASS_BATCH)]
-    log_p = np.concatenate([(crossfit.vouched.log_p(b) + crossfit.sifted.log_p(b)) / 2 for b in batches])
-    y, ids = np.concatenate([b.y for b in batches]), np.concatenate([b.ids for b in batches])
-    if log_p.shape[1] < 2:
+    if len(vetted[0].classes) < 2:
         return NO_DOUBT
+    batches = [batch for d in vetted for batch in d.batches(PASS_BATCH)]
+    log_p = np.concatenate([crossfit.vouched_for(b) for b in batches])
+    y, ids = np.concatenate([b.y for b in batches]), np.concatenate([b.ids for b in batches])
     share, gain, wrong = wrong_labels(log_p, y)
     doubted = spared(wrong > 0.5, y) if gain > BEYOND_DOUBT else np.zeros(len(y), bool)
     return Doubt(share, gain, tuple(sorted(map(str, ids[doubted]))), len(y))
@@ -95,7 +95,7 @@ def wrong_labels(log_p: Vector, y: Classes) -> tuple[float, float, Vector]:
     others, rows = log_p.shape[1] - 1, np.arange(len(y))
 
     def right(log_scale: float) -> Vector:
-        return np.asarray(np.exp(log_softmax(log_p / np.exp(log_scale), axis=1)[rows, y]))
+        return np.asarray(np.exp(log_softmax(log_p / np.exp(log_scale))[rows, y]))
 
     def loss(log_scale: float, share: float) -> float:
         p = right(log_scale)
@@ -124,11 +124,12 @@ def spared(doubted: npt.NDArray[np.bool_], y: Classes) -> npt.NDArray[np.bool_]:
 
 def without_doubted(evidence: Evidence, doubt: Doubt) -> Evidence:
     """The evidence without the trusted samples that are doubted."""
-    return replace(evidence, trusted=_others(evidence.trusted, doubt), heldout=_others(evidence.heldout, doubt))
+    doubted = set(doubt.ids)
 
+    def others(vetted: Dataset | None) -> Dataset | None:
+        return vetted.select([i for i in vetted.ids if i not in doubted]) if vetted is not None and doubted else vetted
 
-def _others(vetted: Dataset | None, doubt: Doubt) -> Dataset | None:
-    return vetted.select([i for i in vetted.ids if i not in doubt.ids]) if vetted is not None and doubt.ids else vetted
+    return replace(evidence, trusted=others(evidence.trusted), heldout=others(evidence.heldout))
 
 
 def save_doubt(doubt: Doubt, run: Path) -> Path:

@@ -66,7 +66,7 @@ def load(name: str) -> Samples:
     """
     if name in {"cifar10", "mnist_t10k", "neu_steel"}:
         return _images(name)
-    if name in surfaces.FAULTY:
+    if name in surfaces.MATERIALS:
         return Samples(*surfaces.surfaces(name), surfaces.NAMES)
     loaders = {
         "digits": _digits, "breast_cancer": _breast_cancer, "diabetes": _diabetes,

@@ -7,7 +7,8 @@ with scratches, pits and stains as faults; `weave` is for reports alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +17,34 @@ from scipy.ndimage import gaussian_filter
 SIDE = 32
 ROWS = 2400
 NAMES = ("faultless", "faulty")
-FAULTY = {"metal": 0.10, "cast": 0.12, "weave": 0.10}  # share of the parts
-SEEDS = {"metal": 1, "cast": 2, "weave": 3}
 Picture = npt.NDArray[np.float64]
 DOWN, ACROSS = np.mgrid[:SIDE, :SIDE]
 
 
-def surfaces(material: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+class Material(NamedTuple):
+    """How a part of it is drawn, which share of the parts is faulty, and whether light and lens tint it."""
+
+    draw: Callable[[np.random.Generator], Picture]
+    faulty: float
+    seed: int
+    tinted: bool
+
+
+@cache
+def surfaces(name: str) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """(ROWS, C, SIDE, SIDE) parts of a material and whether each is faulty (1); always the same."""
-    rng = np.random.default_rng(SEEDS[material])
-    y = (rng.random(ROWS) < FAULTY[material]).astype(np.int64)
+    material = MATERIALS[name]
+    rng = np.random.default_rng(material.seed)
+    y = (rng.random(ROWS) < material.faulty).astype(np.int64)
     parts = [_part(material, bool(faulty), rng) for faulty in y]
     return np.round(np.clip(parts, 0, 1) * 255).astype(np.uint8), y
 
 
-def _part(material: str, faulty: bool, rng: np.random.Generator) -> npt.NDArray[Any]:
-    picture = MATERIALS[material](rng)
+def _part(material: Material, faulty: bool, rng: np.random.Generator) -> npt.NDArray[Any]:
+    picture = material.draw(rng)
     if faulty:
         picture = FAULTS[int(rng.integers(len(FAULTS)))](picture, rng)
-    if material == "metal":
+    if not material.tinted:
         return picture[None]
     tints, offsets = rng.normal([1, 0.95, 0.85], 0.03), rng.normal(0, 0.02, 3)
     return np.stack([picture * tint + offset for tint, offset in zip(tints, offsets, strict=True)])
@@ -87,5 +97,9 @@ def _stained(picture: Picture, rng: np.random.Generator) -> Picture:
     return np.asarray(picture - rng.uniform(0.12, 0.25) / (1 + np.exp(1.2 * beyond)))
 
 
-MATERIALS: dict[str, Callable[[np.random.Generator], Picture]] = {"metal": _metal, "cast": _cast, "weave": _weave}
+MATERIALS = {
+    "metal": Material(_metal, faulty=0.10, seed=1, tinted=False),
+    "cast": Material(_cast, faulty=0.12, seed=2, tinted=True),
+    "weave": Material(_weave, faulty=0.10, seed=3, tinted=True),
+}
 FAULTS: tuple[Callable[[Picture, np.random.Generator], Picture], ...] = (_scratched, _pitted, _stained)

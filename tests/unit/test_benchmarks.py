@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from benchmarks.detection.measures import GRID, measure
 from benchmarks.detection.peers import ask, pyod_lof
 from benchmarks.detection.peers_regression import duti, regression_peers, sever, trim
 from benchmarks.detection.run import Wanted, run_case
+from benchmarks.detection.surfaces import FAULTS
 from lotgate.data import Dataset
 from lotgate.detector import Evidence
 from lotgate.settings import Settings, load_settings
@@ -273,3 +276,18 @@ def test_charts_say_their_numbers_and_escape_names() -> None:
 def test_shared_data_folder_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOTGATE_SHARED_DATA", str(tmp_path))
     assert data.shared() == tmp_path
+
+
+@pytest.mark.parametrize(("name", "channels", "faulty"), [("metal", 1, 0.10), ("cast", 3, 0.12), ("weave", 3, 0.10)])
+def test_drawn_parts_are_mostly_faultless(name: str, channels: int, faulty: float) -> None:
+    samples = load(name)
+    assert samples.x.shape[1:] == (channels, 32, 32) and samples.names == ("faultless", "faulty")
+    assert samples.y.mean() == pytest.approx(faulty, abs=0.02)
+    assert len(np.unique(samples.x, axis=0)) == len(samples.x)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_shows_and_leaves_most_of_the_part(fault: Callable[..., Any]) -> None:
+    for seed in range(20):
+        change = np.abs(fault(np.zeros((32, 32)), np.random.default_rng(seed)))
+        assert change.max() > 0.1 and (change > 0.01).mean() < 0.5
