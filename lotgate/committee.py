@@ -1,10 +1,9 @@
-"""Models that nobody tunes: a committee of several kinds, each with the say that it earned on trusted rows.
+"""Models of tables that nobody tunes: a committee of several kinds, each with the say that it earned on trusted rows.
 
 No kind of model suits every table: on fourclass (two curved regions) neighbours err a fifth as often as trees, on
 breast cancer a linear model a third as often, on machine telemetry trees win. So several are trained, and weighted by
 how well they predict trusted rows that they have not seen, w_m ∝ √exp(Σ log p_m): pseudo-Bayesian model averaging
 (Geisser & Eddy 1979; Yao et al. 2018, section 2), tempered, since few rows must not silence a kind by luck.
-A kernel machine is for images, as pixels: of a few hundred plain ones it knows more than a network does.
 """
 
 from __future__ import annotations
@@ -15,26 +14,17 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import pdist
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-from sklearn.pipeline import make_pipeline
 
 from lotgate.data import FloatArray, Pool
-from lotgate.pixels import COARSE, PASS_BATCH, vectors
 
-Kind = Literal["trees", "linear", "neighbours", "kernel"]
+Kind = Literal["trees", "linear", "neighbours"]
 Predictions = npt.NDArray[np.float64]
 
-KINDS: tuple[Kind, ...] = ("trees", "linear", "neighbours")  # of tables
+KINDS: tuple[Kind, ...] = ("trees", "linear", "neighbours")
 NEIGHBOURS = 15
-MOST_IMAGES = 10_000  # more add little, and their kernel features grow with them
-LANDMARKS = 500  # rows that span the kernel's features (Williams & Seeger 2001, Nyström)
-NARROW = 2.0  # the kernel is exp(−NARROW d²) in units of the median d² between rows
-FREEDOM = 10.0  # inverse of the penalty on the kernel machine's coefficients
-PAIRED = 300  # rows whose distances tell the median
 RARE = 1e-9  # probability of a class that a model never saw
 SURPRISE = 1e-3  # a smaller probability of the right class counts as this: one row must not decide
 PENALTIES = np.logspace(-2, 3, 12)
@@ -44,7 +34,7 @@ UNHEARD = 0.01  # weight below which a kind is not worth its next training
 class Model(Protocol):
     """Anything that predicts: log-probabilities (B, K), or targets (B, 1)."""
 
-    def predict(self, x: FloatArray) -> Predictions: ...  # x (B, D), or images (B, C, H, W)
+    def predict(self, x: FloatArray) -> Predictions: ...  # x (B, D)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +65,7 @@ class Fitted:
     outputs: int
 
     def predict(self, x: FloatArray) -> Predictions:
-        rows = _rows(x)
+        rows = x.astype(np.float64)  # in single precision, distances would depend on who else is in the batch
         if self.outputs == 1:
             return np.asarray(self.model.predict(rows), np.float64).reshape(len(x), 1)
         log_p = np.full((len(x), self.outputs), np.log(RARE))
@@ -97,46 +87,24 @@ class Constant:
 
 
 def train_members(pool: Pool, kinds: Sequence[Kind], rng: np.random.Generator) -> dict[Kind, Model]:
-    """One model of each kind, of table rows (N, D) or of averaged-down images."""
-    x, y = _sample(pool, rng)
+    """One model of each kind, of table rows (N, D)."""
+    x, y = pool.take(np.arange(len(pool)))
+    rows = x.astype(np.float64)
     if pool.task == "regression":
-        return {kind: Fitted(_regressor(kind, len(y), rng).fit(x, y), 1) for kind in kinds}
+        return {kind: Fitted(_regressor(kind, len(y), rng).fit(rows, y), 1) for kind in kinds}
     outputs = len(pool.classes)
     if len(np.unique(y)) < 2:
         return {kind: Constant(int(y[0]), outputs) for kind in kinds}
-    return {kind: Fitted(_classifier(kind, x, rng).fit(x, y), outputs) for kind in kinds}
+    return {kind: Fitted(_classifier(kind, len(y), rng).fit(rows, y), outputs) for kind in kinds}
 
 
-def _sample(pool: Pool, rng: np.random.Generator) -> tuple[Predictions, npt.NDArray[Any]]:
-    """All rows of a table, (N, D), or at most MOST_IMAGES averaged-down images, never many whole ones at once."""
-    n, most = len(pool), MOST_IMAGES if len(pool.shape) == 3 else len(pool)
-    chosen = np.sort(rng.choice(n, most, replace=False)) if n > most else np.arange(n)
-    parts = [_rows(pool.take(rows)[0]) for rows in np.split(chosen, range(PASS_BATCH, len(chosen), PASS_BATCH))]
-    return np.concatenate(parts), pool.y[chosen]
-
-
-def _rows(x: FloatArray) -> Predictions:
-    """(B, D) in double precision: in single, distances would depend on who else is in the batch."""
-    return vectors(x, COARSE).astype(np.float64)
-
-
-def _classifier(kind: Kind, x: Predictions, rng: np.random.Generator) -> Any:
+def _classifier(kind: Kind, n: int, rng: np.random.Generator) -> Any:
     if kind == "linear":
         return LogisticRegression(max_iter=300)
-    if kind == "kernel":
-        return make_pipeline(_landmarks(x, rng), LogisticRegression(C=FREEDOM, max_iter=300))
     if kind == "neighbours":
-        return KNeighborsClassifier(min(NEIGHBOURS, len(x)), weights="distance")
+        return KNeighborsClassifier(min(NEIGHBOURS, n), weights="distance")
     seed = int(rng.integers(2**31 - 1))
     return HistGradientBoostingClassifier(max_iter=80, learning_rate=0.1, random_state=seed, early_stopping=False)
-
-
-def _landmarks(x: Predictions, rng: np.random.Generator) -> Nystroem:
-    """Features whose products are a Gaussian kernel as wide as the rows (N, D) lie apart."""
-    sample = x[rng.permutation(len(x))[:PAIRED]]
-    apart = float(np.median(pdist(sample, "sqeuclidean"))) if len(x) > 1 else 0.0
-    seed = int(rng.integers(2**31 - 1))
-    return Nystroem(gamma=NARROW / (apart or 1.0), n_components=min(LANDMARKS, len(x)), random_state=seed)
 
 
 def _regressor(kind: Kind, n: int, rng: np.random.Generator) -> Any:

@@ -47,8 +47,9 @@ class Policy(BaseModel):
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
-        reserve: voters that are asked once the others have nothing more to say, and whose groups count only where the
-            others left most of them: what they found explains the rest.
+        groups: voters whose evidence is of groups. Where others have set half of a group aside, what they found
+            explains it, and the rest is left alone.
+        reserve: voters that are asked once the others have nothing more to say.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -58,7 +59,14 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    voters: tuple[str, ...] = ("unexplained_clusters", "disagreement", "trusted_distance", "shared_pattern")
+    voters: tuple[str, ...] = (
+        "unexplained_clusters",
+        "disagreement",
+        "trusted_distance",
+        "shared_pattern",
+        "shared_texture",
+        "shared_detail",
+    )
     weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
         "activation_clustering": 0.2,
         "spectral_signatures": 0.2,
@@ -67,11 +75,14 @@ class Policy(BaseModel):
         "trusted_distance": 0.24,
         "excess_confidence": 0.4,
         "shared_pattern": 0.25,
+        "shared_texture": 0.25,
+        "shared_detail": 0.25,
     }
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
     false_alarm_cost: Cost = 2.0
     false_alarm_costs: dict[str, Cost] = {"disagreement": 1.0}
+    groups: tuple[str, ...] = ("unexplained_clusters", "shared_pattern", "shared_texture", "shared_detail")
     reserve: tuple[str, ...] = ("unexplained_clusters",)
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
@@ -225,7 +236,8 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
     times its weight: on a clean lot hardly any does. Then all are asked about the samples that are left, at follow_up
     times that rate, the one that gains most first, so that none pays with clean samples for what was found already:
     about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison is
-    likelier. Voters in reserve are asked last.
+    likelier. Voters in reserve are asked last; voters of groups say nothing of a group of which others have set half or
+    more aside.
 
     Args:
         findings: of all samples by all voters. labels: class names by sample_id; not strings (targets): no classes.
@@ -254,7 +266,7 @@ def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], poli
         p = p_values[name]
         gain, limit = _best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
         group = scope & (p <= limit) & ~found[name]
-        explained = name in policy.reserve and 2 * (group & left).sum() < group.sum()
+        explained = name in policy.groups and 2 * (group & left).sum() < group.sum()
         return (0.0, 0.0) if explained else (gain, limit)
 
     def preferred(answered: tuple[tuple[str, int], tuple[float, float]]) -> tuple[bool, float]:

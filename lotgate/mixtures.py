@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from scipy.stats import binom, chi2
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 Vector = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -21,6 +23,13 @@ SURE = 0.5  # posterior from which a row counts as a member
 ROWS = 2  # per dimension and component: the covariances of fewer describe single rows
 THIN = 0.1  # trusted rows of a group, as a share of those expected, up to which it counts as one without any
 EXPLAINED = 0.5  # p-value of its size from which on trusted rows explain a group
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread: thousands of products of a few hundred rows take ten times as long on two."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 def fitting(clusters: tuple[int, ...], n: int, dimensions: int) -> tuple[int, ...]:
@@ -65,16 +74,25 @@ def principal_axes(features: Vector, n: int) -> tuple[Vector, Vector]:
 def independent_axes(reduced: Vector, seed: int) -> Vector:
     """(n, n) directions, one a row, along which centred rows (N, n) are independent and of variance 1 (FastICA)."""
     ica = FastICA(whiten="unit-variance", fun="logcosh", max_iter=200, tol=1e-3, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what is nearly independent will do
+    with _nearly_will_do():
         return np.asarray(ica.fit(reduced).components_)
+
+
+@contextmanager
+def _nearly_will_do() -> Iterator[None]:
+    """Says nothing where a fit has not quite converged: what is nearly independent, or likeliest, will do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
 
 
 def fit_mixture(reduced: Vector, k: int, seed: int, *, starts: int = 2) -> GaussianMixture:
     """A mixture of k Gaussians with full covariances on (N, n): the likeliest that so many starts lead to."""
-    return GaussianMixture(
+    mixture = GaussianMixture(
         k, covariance_type="full", reg_covar=1e-4, n_init=starts, max_iter=60, random_state=seed
-    ).fit(reduced)
+    )  # fmt: skip
+    with _nearly_will_do():
+        return mixture.fit(reduced)
 
 
 def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
@@ -84,9 +102,9 @@ def members(reduced: Vector, mixture: GaussianMixture) -> npt.NDArray[np.int64]:
 
 
 def fit_mixtures(
-    reduced: Vector, clusters: tuple[int, ...], seed: int
+    reduced: Vector, clusters: tuple[int, ...], seed: int, *, starts: int = 2
 ) -> Iterator[tuple[GaussianMixture, npt.NDArray[np.int64]]]:
     """Per number of components that the rows (N, n) can tell apart: the mixture, and the component of each row."""
     for k in fitting(clusters, *reduced.shape):
-        mixture = fit_mixture(reduced, k, seed)
+        mixture = fit_mixture(reduced, k, seed, starts=starts)
         yield mixture, members(reduced, mixture)

@@ -1,7 +1,8 @@
-"""Images as vectors: coordinates in the principal axes of their pixels, and the scale on which they are usual."""
+"""Images as vectors: coordinates in the principal axes of what a view makes of them, and their usual scale."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.covariance import oas
 from lotgate.data import Dataset, FloatArray, Pool
 
 Vector = npt.NDArray[np.float64]
+View = Callable[[FloatArray], FloatArray]
 MOST_ROWS = 2000  # rows that the axes are taken from: more add little, and their products grow with the square
 PASS_BATCH = 512
 COARSE = 16  # pixels of a side: finer detail only adds noise to a distance
@@ -19,21 +21,21 @@ JITTER = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class PixelBasis:
-    """Principal axes of averaged-down images.
+class Basis:
+    """Principal axes of what a view makes of images.
 
     Attributes:
-        centre: (D,) mean image. axes: (D, m) orthonormal, the first with the largest variance. side: pixels of the
-            longer side, at most.
+        view: (B, D) of images (B, C, H, W); a row depends on its own image alone.
+        centre: (D,) its mean. axes: (D, m) orthonormal, the first with the largest variance.
     """
 
+    view: View
     centre: FloatArray
     axes: FloatArray
-    side: int
 
     def coordinates(self, x: FloatArray) -> Vector:
         """(B, m) of images (B, C, H, W)."""
-        return np.asarray((vectors(x, self.side) - self.centre) @ self.axes, np.float64)
+        return np.asarray((self.view(x) - self.centre) @ self.axes, np.float64)
 
     def coordinates_of(self, dataset: Dataset) -> Vector:
         """(N, m) of all rows of a dataset."""
@@ -41,10 +43,10 @@ class PixelBasis:
         return np.concatenate(found) if found else np.zeros((0, self.axes.shape[1]))
 
 
-def fit_basis(pool: Pool, most_axes: int, side: int, rng: np.random.Generator) -> PixelBasis:
+def fit_basis(pool: Pool, view: View, most_axes: int, rng: np.random.Generator) -> Basis:
     """The principal axes of a sample of the rows: at most a third as many as rows, or they describe single ones."""
     rows = np.sort(rng.choice(len(pool), min(MOST_ROWS, len(pool)), replace=False))
-    x = vectors(pool.take(rows)[0], side)
+    x = np.concatenate([view(part) for part in images(pool, rows)])
     centre = x.mean(axis=0)
     x -= centre
     tall = x.shape[0] > x.shape[1]
@@ -52,7 +54,12 @@ def fit_basis(pool: Pool, most_axes: int, side: int, rng: np.random.Generator) -
     keep = np.flatnonzero(values > max(float(values[-1]) * LEAST_VARIANCE, 0.0))[::-1]
     keep = keep[: max(1, min(most_axes, len(pool) // 3))]
     axes = directions[:, keep] if tall else (x.T @ directions[:, keep]) / np.sqrt(values[keep])
-    return PixelBasis(centre, np.asarray(axes, np.float32), side)
+    return Basis(view, centre, np.asarray(axes, np.float32))
+
+
+def images(pool: Pool, rows: npt.NDArray[np.int64]) -> Iterator[FloatArray]:
+    """The rows' inputs in batches, never many whole images at once."""
+    return (pool.take(part)[0] for part in np.split(rows, range(PASS_BATCH, len(rows), PASS_BATCH)))
 
 
 def whitening(rows: Vector) -> tuple[Vector, Vector]:
@@ -72,6 +79,17 @@ def averaged_down(x: FloatArray, side: int) -> FloatArray:
     h, w = height // rows, width // columns
     blocks = x[:, :, : h * rows, : w * columns].reshape(b, c, h, rows, w, columns)
     return np.asarray(blocks.mean(axis=(3, 5)), np.float32)
+
+
+def cell_means(x: FloatArray, cells: int) -> FloatArray:
+    """(B, c, c, …) means of (B, h, w, …) over a grid of c × c cells; c = `cells`, or h and w where they are less."""
+    for axis in (1, 2):
+        n = x.shape[axis]
+        starts = np.unique(np.arange(cells) * n // cells)
+        counts = np.diff(np.append(starts, n)).astype(np.float32)
+        sums = np.add.reduceat(x, starts, axis=axis)
+        x = np.asarray(sums / counts.reshape([-1 if a == axis else 1 for a in range(x.ndim)]), np.float32)
+    return x
 
 
 def vectors(x: FloatArray, side: int) -> FloatArray:

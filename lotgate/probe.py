@@ -48,6 +48,7 @@ class ProbeSettings(BaseModel):
         epochs: passes over the training rows; small lots get more, up to `min_steps` optimiser steps.
         batch_size, learning_rate, weight_decay: of AdamW under a one-cycle schedule; the batches of large lots are
             larger, so that an epoch has at most a hundred.
+        moved: share of an image's side by which batches are moved at random, where only what they show may count.
         device: "auto" takes a GPU where there is one.
     """
 
@@ -60,6 +61,7 @@ class ProbeSettings(BaseModel):
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=10)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 5e-4
+    moved: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -299,6 +301,7 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
             total = 0.0
             for index in epoch_batches(len(rows), batch_size, generator):
                 x, y = rows.take(index)
+                x = moved(x, settings.moved, generator)
                 loss = task_loss(network(torch.from_numpy(x).to(device))[1], y, centre, scale)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -307,6 +310,19 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
                 total += loss.item()
             say(f"epoch {epoch + 1}/{epochs}: loss {total / steps:.4f}")
     return Probe(network.eval(), {}, centre, scale, device)
+
+
+def moved(x: FloatArray, share: float, generator: torch.Generator) -> FloatArray:
+    """Images (B, C, H, W) moved together by up to that share of their side, edges repeated; table rows as they are."""
+    if share == 0 or x.ndim != 4:
+        return x
+    found = x
+    for axis in (2, 3):
+        most = int(share * x.shape[axis])
+        step = int(torch.randint(-most, most + 1, (), generator=generator))
+        places = np.clip(np.arange(x.shape[axis]) - step, 0, x.shape[axis] - 1)
+        found = np.take(found, places, axis=axis)
+    return found
 
 
 def epoch_batches(n: int, size: int, generator: torch.Generator) -> Iterator[npt.NDArray[np.int64]]:

@@ -56,7 +56,7 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _detectors_exist(self) -> Settings:
         policy = self.policy
-        named = (*policy.voters, *policy.weights, *policy.false_alarm_costs, *policy.reserve)
+        named = (*policy.voters, *policy.weights, *policy.false_alarm_costs, *policy.groups, *policy.reserve)
         for name in (*self.detectors, *named):
             if name not in BY_NAME:
                 raise ValueError(f"there is no detector {name!r}; there are {', '.join(sorted(BY_NAME))}")

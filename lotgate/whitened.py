@@ -22,18 +22,19 @@ Classes = npt.NDArray[np.int64]
 
 
 class Rows(NamedTuple):
-    """Rows x (N, m) in the axes of a basis, their classes y (N,), which are trusted (N,), and whether models of trusted
-    rows contradict their labels (N,).
+    """Rows x (N, m) in the axes of a basis, their classes y (N,), which are trusted (N,), whether models of trusted
+    rows contradict their labels (N,), and their looks (N, q), by which repeats of one image are told.
     """
 
     x: Vector
     y: Classes
     trusted: Mask
     contradicted: Mask
+    looks: Vector
 
     def where(self, mask: Mask) -> Rows:
         """The rows of a mask (N,)."""
-        return Rows(self.x[mask], self.y[mask], self.trusted[mask], self.contradicted[mask])
+        return Rows(self.x[mask], self.y[mask], self.trusted[mask], self.contradicted[mask], self.looks[mask])
 
 
 class Reduced(NamedTuple):
@@ -61,9 +62,10 @@ class WhiteClass(NamedTuple):
     root: Vector
     white: Vector
 
-    def reduced(self, n: int) -> Reduced:
-        """In the first n principal components of the whitened class."""
-        centre, basis = principal_axes(self.white, n)
+    def reduced(self, n: int, skipped: int = 0) -> Reduced:
+        """In the first n principal components of the whitened class, after those skipped; fewer where it has fewer."""
+        centre, basis = principal_axes(self.white, skipped + n)
+        basis = basis[:, skipped:]
         axes = solve_triangular(self.root, basis, lower=True, trans="T")  # (m, n): whitened and reduced at once
         origin = self.mean @ axes + centre @ basis
         return Reduced((self.white - centre) @ basis, self.others @ axes - origin, origin, axes)

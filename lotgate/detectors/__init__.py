@@ -5,7 +5,9 @@ from lotgate.detectors.activation_clustering import ActivationClustering
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
+from lotgate.detectors.shared_detail import SharedDetail
 from lotgate.detectors.shared_pattern import SharedPattern
+from lotgate.detectors.shared_texture import SharedTexture
 from lotgate.detectors.spectral_signatures import SpectralSignatures
 from lotgate.detectors.trusted_distance import TrustedDistance
 from lotgate.detectors.unexplained_clusters import UnexplainedClusters
@@ -19,4 +21,6 @@ DETECTORS: tuple[type[Detector], ...] = (
     TrustedDistance,
     ExcessConfidence,
     SharedPattern,
+    SharedTexture,
+    SharedDetail,
 )

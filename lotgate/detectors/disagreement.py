@@ -17,8 +17,10 @@ from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
 from lotgate.errors import InputError
+from lotgate.machines import train_machines
 from lotgate.probe import ProbeSettings, train_probe
 
+MOVED = 0.125  # of an image's side, by which images are moved in training: what they show is what counts
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 Predict = Callable[[Batch], Predictions]
 
@@ -43,16 +45,18 @@ class Disagreement(Detector):
         the models are trained again: poison teaches little, good rows teach much, and suspect rows stay exchangeable
         with trusted ones, which are trimmed alike. A table's models are committees of trees, a linear model and nearest
         neighbours, weighted by what they make of trusted rows they have not seen (lotgate.committee). Images start
-        from the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds; after the
-        last networks come kernel machines, which know more of a few plain images, in `folds` folds. log p_f is half the
-        machines', a quarter the sifted and a quarter the last networks'.
+        from the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last
+        ones images are moved by up to an eighth of their side, at random. After them come machines in `folds` folds
+        (lotgate.machines): logistic regressions on words of small windows, which know more of a few hundred images.
+        log p_f is half the machines', a quarter the sifted and a quarter the last networks'.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
-        the rows, and `folds` logistic regressions of 500 kernel features; seconds for 2,000 images in ten classes.
+        the rows, one product of all windows with 256 words, and `folds` logistic regressions of 2,304 features; 15 s
+        for 2,000 photographs in ten classes on one core.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
-        al., IEEE S&P 2018 (TRIM).
+        al., IEEE S&P 2018 (TRIM); words of windows: Coates, Ng, Lee, AISTATS 2011, section 3.
     Differs:
         No joint noise matrix and no poison rate: scores are compared with those of trusted rows. Rows are
         trimmed by p-value, not to an assumed number of clean ones.
@@ -90,9 +94,10 @@ class Disagreement(Detector):
                 rows = self._believed(networks[-1], suspect, vetted, drop)
                 networks = (crossfit.sifted.log_p, self._networks(rows, len(crossfit.sifted.probes), rng).log_p)
             seen = partial(_mean, networks)
-            rows = self._believed(seen, suspect, vetted, self.drops[-1]) if self.drops else [*vetted, suspect]
-            machines = [train_members(pool, ("kernel",), rng)["kernel"] for pool in _pools(rows, self.folds)]
-            return self._calibrated(partial(_mean, (seen, partial(_predict_unseen, machines))), suspect, vetted)
+            everything = [*vetted, suspect]
+            rows = self._believed(seen, suspect, vetted, self.drops[-1]) if self.drops else everything
+            machines = train_machines(everything, rows, self.folds, rng)
+            return self._calibrated(partial(_mean, (seen, machines.log_p)), suspect, vetted)
         models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
         for drop in self.drops:
             rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
@@ -118,7 +123,7 @@ class Disagreement(Detector):
         return [d.select(d.ids[p > drop]) for d, p in zip(rows, p_values, strict=True)]
 
     def _networks(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> Ensemble:
-        settings = ProbeSettings(epochs=self.epochs, min_steps=200)
+        settings = ProbeSettings(epochs=self.epochs, min_steps=200, moved=MOVED)
         return Ensemble(tuple(train_probe(pool, settings, rng, _silent) for pool in _pools(rows, n_folds)))
 
 

@@ -21,6 +21,7 @@ from lotgate.mixtures import (
     fisher,
     fit_mixtures,
     members,
+    one_thread,
     pooled_evidence,
     principal_axes,
     size_p_value,
@@ -107,7 +108,8 @@ class UnexplainedClusters(Detector):
         vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
         taught = (evidence.crossfit.learned.logits, evidence.probe.logits)
         excess = fit_excess(evidence.crossfit, taught, vetted)
-        groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
+        with one_thread():
+            groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
         return GroupScorer(evidence.probe, excess, groups, float(-np.log10(self.rate)))
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:

@@ -22,6 +22,8 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "trusted_distance": ("outliers",),
     "excess_confidence": ("backdoor",),
     "shared_pattern": ("backdoor",),
+    "shared_texture": ("backdoor",),
+    "shared_detail": ("backdoor",),
 }
 #: Cases for which a detector claims nothing, with the reason.
 NO_CLAIM = {

@@ -7,11 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lotgate import committee
 from lotgate.checks import example
 from lotgate.committee import KINDS, SURPRISE, Committee, Constant, Kind, earned_weights, train_members
 from lotgate.data import Pool
-from lotgate.pixels import COARSE, vectors
 
 
 def test_say_is_the_root_of_the_likelihood_ratio() -> None:
@@ -72,23 +70,6 @@ def test_every_kind_learns_what_there_is_to_learn(task: str, tmp_path: Path) -> 
         else:
             assert np.allclose(np.exp(predicted).sum(1), 1, atol=1e-6)
             assert (predicted.argmax(1) == batch.y).mean() > 0.8, kind
-
-
-def test_a_kernel_machine_learns_images_from_few_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lot = example(tmp_path, "nothing", n=400, modality="image").evidence.suspect
-    first, rest = lot.select(lot.ids[:300]), lot.select(lot.ids[300:])
-    batch = rest.batch(np.arange(len(rest)))
-    for most in (committee.MOST_IMAGES, 150):
-        monkeypatch.setattr(committee, "MOST_IMAGES", most)
-        machine = train_members(Pool((first,)), ("kernel",), np.random.default_rng(0))["kernel"]
-        log_p = machine.predict(batch.x)
-        assert np.allclose(np.exp(log_p).sum(1), 1, atol=1e-6)
-        assert (log_p.argmax(1) == batch.y).mean() > 0.9
-
-
-def test_images_without_any_difference_can_be_learned_from() -> None:
-    x = np.zeros((6, 1, 8, 8), np.float32)
-    assert committee._landmarks(vectors(x, COARSE).astype(np.float64), np.random.default_rng(0)).gamma > 0
 
 
 def test_one_class_teaches_its_name_and_few_rows_are_enough(tmp_path: Path) -> None:

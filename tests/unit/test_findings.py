@@ -56,15 +56,24 @@ def test_false_alarms_about_classes_cost_what_they_cost_for_that_voter(
     assert set_aside(table, Policy(voters=("a",), false_alarm_costs={"a": cost}), classes).sum() == n
 
 
-def test_a_voter_in_reserve_is_asked_last_and_only_about_what_the_others_left() -> None:
+def test_a_voter_of_groups_in_reserve_is_asked_last_and_only_about_what_the_others_left() -> None:
     """Clean rows in the same cluster as poison that others had found were set aside for it."""
     poison, group = np.arange(1000) < 30, np.arange(1000) < 45
     sharp, group_p = np.where(poison, 1e-6, 0.9), np.where(group, 1e-9, 0.9)
     table = findings(a=list(sharp), b=list(group_p))
-    at_once = Policy(voters=("a", "b"), reserve=())
+    at_once = Policy(voters=("a", "b"), groups=("b",), reserve=())
     reserved = at_once.model_copy(update={"reserve": ("b",)})
     assert np.array_equal(set_aside(table, at_once), group)
     assert np.array_equal(set_aside(table, reserved), poison)
+
+
+def test_what_one_voter_of_groups_found_explains_the_group_of_another() -> None:
+    """A vaguer view of the same poison takes clean rows with it: it has nothing to add."""
+    sharp, vague = np.arange(1000) < 68, (np.arange(1000) >= 5) & (np.arange(1000) < 80)
+    table = findings(a=list(np.where(sharp, 1e-9, 0.9)), b=list(np.where(vague, 3e-3, 0.9)))
+    told = Policy(voters=("a", "b"), groups=("a", "b"), reserve=(), follow_up=1)
+    assert np.array_equal(set_aside(table, told), sharp)
+    assert np.array_equal(set_aside(table, told.model_copy(update={"groups": ()})), sharp | vague)
 
 
 @pytest.mark.parametrize("caught", [0, 10])
@@ -73,7 +82,7 @@ def test_a_decoy_does_not_silence_a_voter_in_reserve(caught: int) -> None:
     group = np.arange(1000) < 45
     sharp = np.where((np.arange(1000) < caught) | (np.arange(1000) >= 980), 1e-6, 0.9)
     table = findings(a=list(sharp), b=list(np.where(group, 1e-9, 0.9)))
-    taken = set_aside(table, Policy(voters=("a", "b"), reserve=("b",)))
+    taken = set_aside(table, Policy(voters=("a", "b"), groups=("b",), reserve=("b",)))
     assert np.array_equal(taken, group | (sharp < 0.5))
 
 

@@ -1,12 +1,13 @@
 """Images as vectors: axes and whitening against their definitions."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lotgate.data import Dataset, Pool
-from lotgate.pixels import averaged_down, fit_basis, whitening
+from lotgate.pixels import averaged_down, cell_means, fit_basis, vectors, whitening
 from tests.small_lots import digits, image_dataset
 
 
@@ -26,7 +27,7 @@ def test_images_are_averaged_over_whole_blocks() -> None:
 @pytest.mark.parametrize("n", [30, 200])  # fewer rows than the 64 pixels, and more
 def test_a_basis_is_orthonormal_and_keeps_what_varies_most(tmp_path: Path, n: int) -> None:
     dataset = some_digits(tmp_path, n)
-    basis = fit_basis(Pool((dataset,)), 5, 64, np.random.default_rng(0))
+    basis = fit_basis(Pool((dataset,)), partial(vectors, side=64), 5, np.random.default_rng(0))
     assert np.allclose(basis.axes.T @ basis.axes, np.eye(5), atol=1e-4)
     x = dataset.batch(np.arange(n)).x.reshape(n, -1)
     singular = np.linalg.svd(x - x.mean(0), compute_uv=False)
@@ -36,7 +37,7 @@ def test_a_basis_is_orthonormal_and_keeps_what_varies_most(tmp_path: Path, n: in
 
 
 def test_a_basis_has_at_most_a_third_as_many_axes_as_rows(tmp_path: Path) -> None:
-    basis = fit_basis(Pool((some_digits(tmp_path, 30),)), 512, 64, np.random.default_rng(0))
+    basis = fit_basis(Pool((some_digits(tmp_path, 30),)), partial(vectors, side=64), 512, np.random.default_rng(0))
     assert basis.axes.shape == (64, 10)
 
 
@@ -59,3 +60,11 @@ def test_constant_rows_do_not_stop_the_whitening() -> None:
     _, root = whitening(np.ones((5, 3)))
     assert np.isfinite(root).all()
     assert (np.diag(root) > 0).all()
+
+
+def test_means_of_cells_by_hand() -> None:
+    x = np.random.default_rng(7).random((2, 7, 8, 3), np.float32)
+    found = cell_means(x, 3)
+    assert found.shape == (2, 3, 3, 3)
+    assert found[1, 1, 2, 0] == pytest.approx(x[1, 2:4, 5:, 0].mean())
+    assert np.array_equal(cell_means(x, 50), x)

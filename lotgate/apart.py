@@ -1,0 +1,365 @@
+"""Groups of a class that stand apart: whose images share something that trusted ones and other classes do not.
+
+What they share shows in one view of the images or another: the pixels (lotgate.detectors.shared_pattern), how sharp
+they are where (shared_texture), which small details they have (shared_detail). How groups are found, and how they are
+judged, is the same in each.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from scipy.stats import binom
+from sklearn.mixture import GaussianMixture
+
+from lotgate.calibration import MIN_ROWS, calibrate
+from lotgate.crossfit import CrossFit
+from lotgate.data import Batch, Dataset, Pool
+from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.mixtures import (
+    EXPLAINED,
+    Mask,
+    Vector,
+    fisher,
+    fit_mixture,
+    fit_mixtures,
+    independent_axes,
+    members,
+    one_thread,
+    pooled_evidence,
+    size_p_value,
+    thin,
+)
+from lotgate.pixels import COARSE, PASS_BATCH, Basis, View, fit_basis, vectors
+from lotgate.whitened import Classes, Reduced, Rows, WhiteClass, whitened
+
+MOST_ROWS = 5_000  # of the lot, and of the trusted rows: a sample of them tells what groups there are
+APART = 0.01  # p-value of the separation up to which a group carries a pattern, of contradictions the same
+BEYOND = 0.95  # share of the others that a group must lie beyond
+VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
+LEAST = 3  # rows in half a group
+FEW_NATURAL = 8  # natural groups, below which nothing is known of the tail of their separations
+MORE_BLOCKS = 3  # of further principal components, where natural groups in the first ones are few
+ROWS_PER_SOURCE = 8  # of a class: independent components of fewer describe single rows
+MIN_OTHERS = 50  # rows, below which they do not tell what is usual
+MIN_VOUCHED = 100  # the same where trusted rows alone shall tell, beside what all others did
+HEAVY = 2.0  # exponent of the tail beyond the largest separation known of a class
+STARTS = 5  # of each mixture: with two, a faint group is missed in one lot of three
+RIDGE = 1e-6  # of the class's largest variance, which is 1
+
+
+def spread(rows: Vector) -> float:
+    """Total variance of rows (N, m); 0 of none."""
+    return float(rows.var(axis=0).sum()) if len(rows) else 0.0
+
+
+def usual_spread(rows: Vector) -> float:
+    """Total variance of rows (N, m) as their median row has it; 0 of none, and of repeats with a few others."""
+    return float(np.median(np.square(rows - np.median(rows, axis=0)).sum(axis=1))) if len(rows) else 0.0
+
+
+class Kind(NamedTuple):
+    """How groups of one kind are measured.
+
+    Attributes:
+        level: quantile of a group that stands for it.
+        spread: of rows (N, m), by which repeats are told.
+    """
+
+    level: float
+    spread: Callable[[Vector], float]
+
+
+COMPONENT = Kind(0.5, spread)
+TAIL = Kind(0.1, usual_spread)  # it begins where the others end, and picks up single rows that no group of its own has
+
+
+class StandsApart(Detector):
+    """What detectors of such groups share; each says which view of an image it takes.
+
+    The Method of lotgate.detectors.shared_pattern describes all of it.
+    """
+
+    modalities: ClassVar = frozenset({"image"})
+    tasks: ClassVar = frozenset({"classification"})
+    needs: ClassVar = frozenset({"trusted", "crossfit"})
+    needs_contradiction: ClassVar = True
+
+    side: Annotated[int, Field(ge=4, le=256)] = 64
+    axes: Annotated[int, Field(ge=2, le=4096)] = 512
+    components: Annotated[int, Field(ge=1, le=256)] = 8
+    sources: Annotated[int, Field(ge=1, le=256)] = 64
+    clusters: tuple[Annotated[int, Field(ge=2, le=20)], ...] = (2, 3, 4, 6)
+    tolerance: Annotated[float, Field(ge=1)] = 1.3
+    min_rows: Annotated[int, Field(ge=4)] = 20
+    rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.005
+
+    @abstractmethod
+    def view(self, pool: Pool, rng: np.random.Generator) -> View:
+        """What to make of an image; may learn from the rows of the pool, which are of lot and trusted set alike."""
+
+    def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
+        self.require(evidence)
+        assert evidence.crossfit is not None  # require() has checked it
+        vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d)]
+        pool = Pool((evidence.suspect, *vetted))
+        basis = fit_basis(pool, self.view(pool, rng), self.axes, rng)
+        lot = _rows(basis, evidence.crossfit, _sample(evidence.suspect, MOST_ROWS, rng), trusted=False)
+        known = [
+            _rows(basis, evidence.crossfit, _sample(d, MOST_ROWS // len(vetted), rng), trusted=True) for d in vetted
+        ]
+        rows = Rows(*map(np.concatenate, zip(lot, *known, strict=True)))
+        seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
+        return GroupScorer(basis, self.ways(rows, seeds, shifted=evidence.shift.certain), float(-np.log10(self.rate)))
+
+    def ways(self, rows: Rows, seeds: Classes, *, shifted: bool) -> tuple[tuple[JudgedClass, ...], ...]:
+        """The groups of each class, found in two ways, and judged.
+
+        Args:
+            seeds: (K,) of the classes. shifted: whether the lot is not drawn like the trusted set.
+        """
+        everyone = np.ones(len(rows.y), bool)
+        with one_thread():
+            whites = whitened(rows, seeds, everyone, self.min_rows, MIN_OTHERS, lend=True)
+            components = self._judged_components(whites, shifted=shifted)
+            tails = _judged([self._tails(white) for white in whites], (), shifted=shifted)
+            vouched = whitened(rows, seeds, rows.trusted, self.min_rows, MIN_VOUCHED, lend=False)
+            return components + self._judged_components(vouched, shifted=shifted), tails
+
+    def _judged_components(self, whites: Sequence[WhiteClass], *, shifted: bool) -> tuple[JudgedClass, ...]:
+        views = [self._components(white) for white in whites]
+        return _judged(views, self._further_natural(whites, views), shifted=shifted)
+
+    def _further_natural(self, whites: Sequence[WhiteClass], views: Sequence[ClassView]) -> list[Group]:
+        """Natural groups in the next principal components, as far as there are few in the first ones."""
+        few = MIN_ROWS - sum(g.natural for view in views for g in view.groups)
+        found: list[Group] = []
+        for block in range(1, MORE_BLOCKS + 1):
+            if len(found) >= few:
+                break
+            further = (self._components(white, block * self.components) for white in whites)
+            found += [g for view in further for g in view.groups if g.natural]
+        return found
+
+    def _components(self, white: WhiteClass, skipped: int = 0) -> ClassView:
+        """The components of mixtures over few principal components, after those skipped."""
+        reduced, cuts = white.reduced(self.components, skipped), []
+        found = fit_mixtures(reduced.own, self.clusters, white.seed, starts=STARTS) if reduced.own.shape[1] else ()
+        for mixture, places in found:
+            groups = tuple(self._group(white, reduced, places == j, COMPONENT) for j in range(mixture.n_components))
+            cuts.append(Cut(slice(None), mixture, groups))
+        return ClassView(white.c, reduced.centre, reduced.axes, tuple(cuts))
+
+    def _tails(self, white: WhiteClass) -> ClassView:
+        """The smaller of two components of each independent component of many principal components."""
+        reduced = white.reduced(max(1, min(self.sources, len(white.white) // ROWS_PER_SOURCE)))
+        directions = independent_axes(reduced.own, white.seed).T  # (n, n): one a column
+        sources, cuts = reduced.own @ directions, []
+        for i in range(directions.shape[1]):
+            source = sources[:, i : i + 1]
+            mixture = fit_mixture(source, 2, white.seed, starts=1)
+            places = members(source, mixture)
+            tail = int(np.argmin([(places == j).sum() for j in (0, 1)]))
+            groups = tuple(self._group(white, reduced, places == j, TAIL) if j == tail else None for j in (0, 1))
+            cuts.append(Cut(slice(i, i + 1), mixture, groups))
+        return ClassView(white.c, reduced.centre @ directions, reduced.axes @ directions, tuple(cuts))
+
+    def _group(self, white: WhiteClass, reduced: Reduced, mine: Mask, kind: Kind) -> Group:
+        """What there is to say of the group `mine` (N_c,) in its class."""
+        own = white.own
+        group, n_trusted = mine & ~own.trusted, int(own.trusted.sum())
+        share, inside = float(mine[~own.trusted].mean()), int((mine & own.trusted).sum())
+        return Group(
+            c=white.c,
+            p_size=size_p_value(share, inside, n_trusted, self.tolerance),
+            inside=inside,
+            n=int(group.sum()),
+            separation=separation(reduced.own[group], reduced.own[~mine], reduced.others, kind.level),
+            thin=thin(share, inside, n_trusted),
+            varied=kind.spread(own.looks[group]) >= VARIED * kind.spread(own.looks[~mine]),
+            contradicted=contradicted(own.contradicted[group], own.contradicted[own.trusted]),
+        )
+
+
+@dataclass(frozen=True)
+class Group:
+    """A component of a class, as far as it matters.
+
+    Attributes:
+        c: its class. p_size: of its size, given its trusted rows. inside: these. n: its rows of the lot.
+        separation: how far it stands apart.
+        thin: whether trusted rows are next to absent. varied: whether its images differ from one another.
+        contradicted: whether models of trusted rows contradict its labels; see the function of that name.
+    """
+
+    c: int
+    p_size: float
+    inside: int
+    n: int
+    separation: float
+    thin: bool
+    varied: bool
+    contradicted: bool
+
+    @property
+    def natural(self) -> bool:
+        """Trusted rows are in it, as many as there should be: clean rows make such groups."""
+        return self.inside > 0 and self.p_size > EXPLAINED
+
+    def p_value(self, natural: Sequence[Group], *, shifted: bool) -> float:
+        """Of the whole group, given the natural ones of all classes, and whether the lot is shifted."""
+        if self.p_size > EXPLAINED or not self.thin or not self.varied:
+            return 1.0
+        p_pattern = self.p_pattern(natural)
+        credible = self.contradicted or (p_pattern <= APART and not shifted)
+        return fisher(self.p_size, p_pattern) if credible else 1.0
+
+    def p_pattern(self, natural: Sequence[Group]) -> float:
+        """How often a natural group stands as far apart: of those half as large or larger, of all if there are few. A
+        class of which few natural groups are known may fall apart more than others do.
+        """
+        alike = [g.separation for g in natural if 2 * g.n >= self.n]
+        if len(alike) < MIN_ROWS:
+            alike = [g.separation for g in natural]
+        if not alike:
+            return 1.0
+        known = calibrate(np.array(alike), min_rows=FEW_NATURAL)
+        p_pattern = float(known.p_value(np.array([self.separation]))[0])
+        own = np.array([g.separation for g in natural if g.c == self.c])
+        return p_pattern if len(own) >= FEW_NATURAL else max(p_pattern, beyond_largest(self.separation, own))
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A mixture over some columns of a view, and the groups of its components; None for one that is no candidate."""
+
+    columns: slice
+    mixture: GaussianMixture
+    groups: tuple[Group | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassView:
+    """Cuts of the class c over x ↦ x axes − centre, all made in the same way."""
+
+    c: int
+    centre: Vector
+    axes: Vector
+    cuts: tuple[Cut, ...]
+
+    @property
+    def groups(self) -> Iterator[Group]:
+        """The candidates."""
+        return (g for cut in self.cuts for g in cut.groups if g)
+
+    def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedClass:
+        """With a p-value per component; see Group.p_value."""
+        p = [[g.p_value(natural, shifted=shifted) if g else np.nan for g in cut.groups] for cut in self.cuts]
+        return JudgedClass(self, tuple(map(np.array, p)))
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedClass:
+    """A view of a class, and per cut the p-values of its components; NaN for one that is no candidate."""
+
+    view: ClassView
+    p: tuple[Vector, ...]
+
+    def p_values(self, x: Vector) -> Iterator[Vector]:
+        """Per cut, the p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
+        reduced = x @ self.view.axes - self.view.centre
+        for cut, p in zip(self.view.cuts, self.p, strict=True):
+            inside = members(reduced[:, cut.columns], cut.mixture)
+            yield np.where(inside >= 0, p[inside], 1.0)
+
+
+def _judged(views: Sequence[ClassView], further: Sequence[Group], *, shifted: bool) -> tuple[JudgedClass, ...]:
+    """Views made in the same way, on the scale of the natural groups of all of them, and of further ones."""
+    natural = [*(g for view in views for g in view.groups if g.natural), *further]
+    return tuple(view.judged(natural, shifted=shifted) for view in views)
+
+
+@dataclass(frozen=True, eq=False)
+class GroupScorer:
+    """An image scores −log₁₀ of the harmonic mean of the p-values of its groups, of the way that finds more of it."""
+
+    basis: Basis
+    ways: tuple[tuple[JudgedClass, ...], ...]
+    threshold: float
+
+    def score(self, batch: Batch) -> Scores:
+        scores = np.zeros(len(batch))
+        if not len(batch):
+            return scores
+        x = self.basis.coordinates(batch.x)
+        for way in self.ways:
+            for c in {judged.view.c for judged in way}:
+                mine = np.flatnonzero(batch.y == c)
+                if len(mine):
+                    p_values = [p for judged in way if judged.view.c == c for p in judged.p_values(x[mine])]
+                    scores[mine] = np.maximum(scores[mine], pooled_evidence(np.array(p_values)))
+        return scores
+
+    def p_value(self, scores: Scores) -> Scores:
+        return np.asarray(np.power(10.0, -scores))
+
+
+def beyond_largest(separation: float, known: Vector) -> float:
+    """How often a group of a class stands as far apart as `separation`, given the separations (n,) of natural groups of
+    that class: their rank, and beyond the largest a tail as heavy as one with a finite variance can be. Few groups of a
+    class tell no more, not even that its groups stand apart by standard deviations and not by dozens of them.
+    """
+    rank = (1 + int((known >= separation).sum())) / (len(known) + 1)
+    largest = max(0.0, float(known.max(initial=0.0)))
+    return float(rank * min(1.0, (1 + largest) / (1 + max(separation, 0.0))) ** HEAVY)
+
+
+def contradicted(group: Mask, trusted: Mask) -> bool:
+    """Whether models of trusted rows contradict most of a group (n,), and oftener than the trusted rows of its class
+    (n_t,): a rare class that models do not know is contradicted as such.
+    """
+    usual = (int(trusted.sum()) + 1) / (len(trusted) + 2)
+    many = int(group.sum())
+    return 2 * many > len(group) and float(binom.sf(many - 1, len(group), usual)) <= APART
+
+
+def separation(group: Vector, others: Vector, reference: Vector, level: float = 0.5) -> float:
+    """How far a group stands apart, in standard deviations; 0 where either half of it or the others are too few.
+
+    Args:
+        group, others, reference: (a, n), (b, n), (r, n) reduced rows of the class and of the other classes.
+        level: quantile of the group that stands for it.
+    """
+    halves = group[::2], group[1::2]
+    if min(map(len, halves)) < LEAST or len(others) < 2:
+        return 0.0
+    within = np.cov(others.T).reshape(group.shape[1], -1) + RIDGE * np.eye(group.shape[1])
+    return min(_beyond(a, b, others, reference, within, level) for a, b in (halves, halves[::-1]))
+
+
+def _beyond(half: Vector, other_half: Vector, others: Vector, reference: Vector, within: Vector, level: float) -> float:
+    direction = np.linalg.solve(within, half.mean(axis=0) - others.mean(axis=0))
+    rest, usual = others @ direction, reference @ direction
+    edge = max(float(np.quantile(rest, BEYOND)), float(np.quantile(usual, BEYOND)))
+    return (float(np.quantile(other_half @ direction, level)) - edge) / max(
+        float(rest.std()), float(usual.std()), 1e-12
+    )
+
+
+def _sample(dataset: Dataset, most: int, rng: np.random.Generator) -> Dataset:
+    if len(dataset) <= most:
+        return dataset
+    return dataset.select(dataset.ids[rng.choice(len(dataset), most, replace=False)])
+
+
+def _rows(basis: Basis, crossfit: CrossFit, dataset: Dataset, *, trusted: bool) -> Rows:
+    looks = [vectors(batch.x, COARSE).astype(np.float64) for batch in dataset.batches(PASS_BATCH)]
+    return Rows(
+        basis.coordinates_of(dataset), dataset.y, np.full(len(dataset), trusted), crossfit.contradicted(dataset),
+        np.concatenate(looks),
+    )  # fmt: skip

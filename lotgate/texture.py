@@ -1,0 +1,38 @@
+"""How sharp an image is where: local energies of differences of neighbouring pixels, on a logarithmic scale.
+
+Whatever an image shows, neighbouring pixels of natural images differ in a usual way. Warps, blurs, resampling and faint
+overlays change that in the same places of every image they touch, though they leave hardly a trace in pixels.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from lotgate.data import FloatArray
+from lotgate.pixels import averaged_down, cell_means
+
+ROUNDING = np.float32(1 / 255) ** 2  # a difference that 8 bits can barely hold; below it nothing is known
+ROWS, COLUMNS = 2, 3
+DIFFERENCES = ((COLUMNS,), (ROWS,), (ROWS, COLUMNS))  # along which axes neighbours are compared
+ORDERS = (1, 2)  # the second sees what a bilinear warp smooths most
+
+
+def energies(x: FloatArray, side: int, cells: int) -> FloatArray:
+    """(B, 6 c²) log of the mean square of first and second differences along rows, columns and both, in c × c cells.
+
+    Args:
+        x: (B, C, H, W) in [0, 1], averaged down to at most `side` pixels; squares are averaged over channels.
+        cells: c, per side; never more than there are differences.
+    """
+    x = averaged_down(x, side)
+    found = [cell_means(_differences(x, axes, order), cells) for order in ORDERS for axes in DIFFERENCES]
+    return np.concatenate([np.log(energy + ROUNDING).reshape(len(x), -1) for energy in found], axis=1)
+
+
+def _differences(x: FloatArray, axes: tuple[int, ...], order: int) -> FloatArray:
+    """(B, h, w) mean square over channels of differences of that order along the axes."""
+    enough = {axis: min(order, x.shape[axis] - 1) for axis in axes}  # an image of one row has no differences
+    change = reduce(lambda part, axis: np.diff(part, n=enough[axis], axis=axis), axes, x)
+    return np.asarray(np.square(change).mean(axis=1))

@@ -1,0 +1,46 @@
+"""Shared detail on real digits: a mark is found wherever it lies."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lotgate.detectors.shared_detail import SharedDetail
+from lotgate.detectors.shared_pattern import SharedPattern
+from tests.unit import apart_lots
+from tests.unit.apart_lots import evidence, lot
+
+p_values = partial(apart_lots.p_values, SharedDetail())
+
+
+def test_a_clean_lot_shares_no_detail(tmp_path: Path) -> None:
+    assert p_values(evidence(tmp_path, *lot())).min() > 0.005
+
+
+def test_a_mark_at_another_place_in_each_image_is_found(tmp_path: Path) -> None:
+    x, y = lot()
+    rng, rows = np.random.default_rng(0), np.flatnonzero(y != 0)[:45]
+    for row in rows:
+        i, j = rng.integers(0, 7, 2)
+        x[row, i : i + 2, j : j + 2] = [[255, 0], [0, 255]]
+    y[rows] = 0
+    found = evidence(tmp_path, x, y)
+    p = p_values(found)
+    assert (p[rows] < 1e-3).mean() > 0.9
+    assert np.delete(p, rows).min() > 0.002
+    assert apart_lots.p_values(SharedPattern(), found)[rows].min() > 0.01
+
+
+def test_a_mark_that_trusted_images_have_too_is_natural(tmp_path: Path) -> None:
+    x, y = lot()
+    found = evidence(tmp_path, x, y)
+    for dataset in (found.suspect, found.trusted, found.heldout):
+        assert dataset is not None
+        store, rng = np.load(dataset.store), np.random.default_rng(1)
+        for row in dataset.rows[np.flatnonzero(dataset.y == 3)[::3]]:
+            i, j = rng.integers(0, 7, 2)
+            store[row, 0, i : i + 2, j : j + 2] = [[255, 0], [0, 255]]
+        np.save(dataset.store, store)
+    assert p_values(found).min() > 0.02

@@ -1,0 +1,39 @@
+"""Energies of local differences, by hand and on what they are for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from lotgate.texture import ROUNDING, energies
+
+
+def test_energies_by_hand() -> None:
+    x = np.random.default_rng(0).random((2, 3, 12, 12), np.float32)
+    found = energies(x, side=64, cells=4).reshape(2, 6, 4, 4)
+    across = np.diff(x[1].astype(np.float64), axis=2)  # (3, 12, 11): cells begin at 0, 2, 5, 8
+    assert found[1, 0, 2, 1] == pytest.approx(np.log((across[:, 6:9, 2:5] ** 2).mean() + ROUNDING), rel=1e-4)
+    both = np.diff(np.diff(x[0].astype(np.float64), n=2, axis=1), n=2, axis=2)  # (3, 10, 10): 0, 2, 5, 7
+    assert found[0, 5, 3, 3] == pytest.approx(np.log((both[:, 7:, 7:] ** 2).mean() + ROUNDING), rel=1e-4)
+
+
+def test_contrast_adds_the_same_everywhere() -> None:
+    x = np.random.default_rng(1).random((1, 1, 32, 32), np.float32) / 2
+    change = energies(2 * x, 64, 8) - energies(x, 64, 8)
+    assert np.allclose(change, np.log(4), atol=0.05)
+
+
+def test_a_smoothed_corner_shows_there_and_in_second_differences_most() -> None:
+    x = np.random.default_rng(2).random((1, 1, 32, 32), np.float32)
+    smooth = x.copy()
+    smooth[0, 0, :8, :8] = ndimage.uniform_filter(x[0, 0, :8, :8], 2)
+    lost = (energies(x, 64, 4) - energies(smooth, 64, 4)).reshape(6, 4, 4)
+    assert (lost[:, 0, 0] > 0.5).all() and (lost[3:, 0, 0] > lost[:3, 0, 0]).all()
+    assert np.abs(np.delete(lost.reshape(6, 16), 0, axis=1)).max() < 0.2
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 8, 8), (3, 3, 200, 150), (3, 1, 2, 5), (3, 1, 1, 1)])
+def test_any_image_has_finite_energies(shape: tuple[int, ...]) -> None:
+    found = energies(np.zeros(shape, np.float32), 64, 8)
+    assert found.shape[0] == 3 and np.isfinite(found).all()
