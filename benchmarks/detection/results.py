@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,25 @@ def read_csv(split: str) -> pd.DataFrame:
 
 
 def load_rows(split: str, cases: list[Case]) -> pd.DataFrame:
-    """Every row there is of these cases: the files of the run first, the committed CSV for the others."""
+    """Every row there is of these cases: the files of the run first, the committed CSV for what they lack.
+
+    A method that was not asked this time keeps its committed row of the same lot, with the code that measured it.
+    """
     files = {case.name: row_file(case) for case in cases}
     records = [row for file in files.values() if file.exists() for row in json.loads(file.read_text())]
     fresh = pd.DataFrame(records).reindex(columns=list(COLUMNS))
     if not csv_file(split).exists():
         return fresh
-    old = read_csv(split)
-    old = old[old["case"].isin(set(files) - set(fresh["case"]))]
-    parts = [part.astype(object) for part in (old, fresh) if len(part)]
+    parts = [part.astype(object) for part in (_not_measured_again(read_csv(split), fresh, files), fresh) if len(part)]
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)].infer_objects() if parts else fresh
+
+
+def _not_measured_again(old: pd.DataFrame, fresh: pd.DataFrame, cases: Iterable[str]) -> pd.DataFrame:
+    """The committed rows of these cases but those that `fresh` replaces: same case and method, or a new definition."""
+    named = pd.MultiIndex.from_frame(old[["case", "method"]])
+    replaced = named.isin(pd.MultiIndex.from_frame(fresh[["case", "method"]]))
+    now = old["case"].map(fresh.drop_duplicates("case").set_index("case")["definition"])
+    return old[old["case"].isin(set(cases)) & ~replaced & (now.isna() | (now == old["definition"]))]
 
 
 def write_csv(split: str, rows: pd.DataFrame) -> Path:

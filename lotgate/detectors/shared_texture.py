@@ -47,7 +47,7 @@ class SharedTexture(StandsApart):
     name: ClassVar = "shared_texture"
     reason: ClassVar = "it is sharper or smoother in the same places as part of its class, as no trusted sample is"
 
-    cells: Annotated[int, Field(ge=2, le=32)] = 8
+    cells: Annotated[int, Field(ge=2, le=32)] = 12
 
     def view(self, pool: Pool, rng: np.random.Generator) -> View:
         return partial(energies, side=self.side, cells=self.cells)

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from sklearn.mixture import GaussianMixture
 
 from lotgate.crossfit import Excess, fit_excess
-from lotgate.data import Batch, Modality
+from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.mixtures import (
     EXPLAINED,
@@ -36,7 +36,7 @@ MIXED = 0.2  # clean share of a group from which on only its strange members are
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
 EXPLAINED_FEW = 0.1  # the p-value of its size that explains a group in such a class
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
-CREDIBLE = 0.75  # contradicted share of a group from which on, in a shifted lot, it is poison and no style
+CREDIBLE = 0.75  # contradicted share from which on a group of images, or of a shifted lot, is poison and no style
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -44,15 +44,14 @@ class UnexplainedClusters(Detector):
     """Gaussian mixtures per class, over lot and trusted rows: which components hold too few trusted rows?
 
     Catches:
-        Backdoors, dirty- and clean-label, whose rows form one or several groups of their own inside a class, also
-        where the group is a small part of the class; groups of junk under one label.
+        Backdoors whose rows form one or several groups of their own inside a class, also where the group is a small
+        part of the class; groups of junk under one label. Of images only those whose labels are wrong.
     Misses:
         Poison without company: label flips and all-to-all poison spread over the clean rows; a handful of poisons.
     Assumes:
         The probe learned the trigger; trusted rows of each class are drawn like the clean rows of the lot. It learned
         from trusted rows too, so that clean rows of both kinds lie alike. Where the lot is not drawn like them
-        (lotgate.shift), only groups whose labels models of trusted rows contradict are accused: a clean-label backdoor
-        in such a lot passes.
+        (lotgate.shift), only groups whose labels models of trusted rows contradict are accused.
     Method:
         Per class, features (N, D) of lot and trusted rows → principal components (N, n) → Gaussian mixtures of
         k components, for each k in `clusters` that leaves 2n rows to a component. For component j with share π_j of
@@ -71,12 +70,11 @@ class UnexplainedClusters(Detector):
         one that a single mixture sees |clusters| times. Where the excess accuses, members with less than trusted rows
         mostly have, or far less than their group, are spared; where trusted rows say that a quarter or more of the
         group is clean, all but the strange ones. Where only the size accuses and the group has more than a tenth of the
-        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. Nor is a group of
-        images accused for its size if less than a tenth of it is strange, as of trusted rows: it is a style that their
-        models know well. In a shifted lot p_j = 1 unless models of trusted rows contradict the labels of three quarters
-        of the members, and only these are accused. The decision rule (lotgate.findings) pays for the many groups: one
-        that holds a share π of the lot needs p_j ≤ π · rate; and it asks this detector last, about groups of which the
-        others left most.
+        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. Of images p_j = 1
+        unless models of trusted rows contradict the labels of three quarters of the members: the probe gives a rare
+        style a place of its own too. In a shifted lot this holds of tables as well, and only the contradicted members
+        are accused. The decision rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot
+        needs p_j ≤ π · rate; and it asks this detector last, about groups of which the others left most.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -128,9 +126,10 @@ class UnexplainedClusters(Detector):
         if basis.shape[1] == 0:
             return None
         own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
-        usual = self._usual(known_own, excess, evidence.suspect.modality)
+        usual = self._usual(known_own, excess)
         shifted = evidence.shift.certain
-        credible = excess.crossfit.contradicted(rows) if shifted else np.ones(len(rows), bool)  # (N_c,)
+        doubted = shifted or evidence.suspect.modality == "image"
+        credible = excess.crossfit.contradicted(rows) if doubted else np.ones(len(rows), bool)  # (N_c,)
         found = []
         reduced = np.concatenate([(lot - centre) @ basis, (known - centre) @ basis])
         for mixture, places in fit_mixtures(reduced, self.clusters, seed):
@@ -142,11 +141,10 @@ class UnexplainedClusters(Detector):
             found.append((mixture, np.where(believed, p, 1.0), floors))
         return ClassGroups(centre, basis, tuple(found))
 
-    def _usual(self, known_own: Vector, excess: Excess, modality: Modality) -> Usual:
+    def _usual(self, known_own: Vector, excess: Excess) -> Usual:
         median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
         least = EXCESS * self.allowance + UNSURE / np.sqrt(len(excess.usual))
-        alone = EXCESS if modality == "image" else 0.0
-        return Usual(float(median), float(large), allowed_strange(known_own >= large, least), alone)
+        return Usual(float(median), float(large), allowed_strange(known_own >= large, least))
 
     def _judge(self, own: Vector, mine: Mask, known_own: Vector, trusted: Mask, usual: Usual) -> tuple[float, float]:
         """The p-value of a component, and the least excess of the members that it accuses.
@@ -162,21 +160,17 @@ class UnexplainedClusters(Detector):
         p_excess = excess_p_value(strange, expected) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
-            alone = thin(share, inside, n_trusted) and strange.sum() >= usual.alone * len(strange)
-            return (p if alone else 1.0), -np.inf
+            return (p if thin(share, inside, n_trusted) else 1.0), -np.inf
         clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
         return p, usual.large if clean > MIXED else max(usual.median, usual_least(own[mine]))
 
 
 class Usual(NamedTuple):
-    """Excess of trusted rows: their median, what is large, the share of large ones that a class may have, and the share
-    that a group must have to be accused for its size alone.
-    """
+    """Excess of trusted rows: their median, what is large, the share of large ones that a class may have."""
 
     median: float
     large: float
     allowed: float
-    alone: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

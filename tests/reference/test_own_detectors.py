@@ -159,18 +159,6 @@ def test_size_alone_accuses_only_where_trusted_rows_are_next_to_absent(inside: i
     assert size_p_value(0.4, inside, 200, 1.3) < 1e-5
 
 
-@pytest.mark.parametrize(("strange", "alone", "accused"), [(3, 0.1, False), (4, 0.1, True), (0, 0.0, True)])
-def test_a_style_that_trusted_rows_know_well_is_not_accused_for_its_size(
-    strange: int, alone: float, accused: bool
-) -> None:
-    """40 rows without one of 100 trusted ones; a tenth of trusted rows are strange as such."""
-    own, mine = np.r_[np.full(strange, 5.0), np.zeros(100 - strange)], np.arange(100) < 40
-    p, _ = UnexplainedClusters()._judge(
-        own, mine, np.zeros(100), np.zeros(100, bool), Usual(median=0.0, large=1.0, allowed=0.35, alone=alone)
-    )
-    assert (p < 1e-10) == accused and (accused or p == 1)
-
-
 def test_mixtures_have_two_rows_per_dimension_and_component() -> None:
     assert fitting((2, 3, 4, 6), 500, 8) == (2, 3, 4, 6)
     assert fitting((2, 3, 4, 6), 64, 8) == (2, 3, 4)

@@ -229,6 +229,27 @@ def test_a_case_from_lot_to_rows_and_csv(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads(json.dumps(rows[0], default=float))["decision"] == ours["decision"]
 
 
+def test_a_method_that_is_not_asked_again_keeps_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results, "BUILD", tmp_path / "build")
+    case, other = _case(), _case(seed=101)
+    common = {"split": "tune", "dataset": "digits", "rate": 0.05, "trusted": 0.2, "family": "x"}
+    for one in (case, other):
+        measured = [{"case": one.name, "method": name, "f1": 0.1} | common for name in ("lotgate", "peer")]
+        results.save_rows(one, measured, "old")
+    results.write_csv("tune", results.load_rows("tune", [case, other]))
+    results.row_file(other).unlink()
+    results.save_rows(case, [{"case": case.name, "method": "lotgate", "f1": 0.9} | common], "new")
+    rows = results.load_rows("tune", [case, other]).set_index(["case", "method"])
+    assert rows["f1"].to_dict() == {
+        (case.name, "lotgate"): 0.9, (case.name, "peer"): 0.1, (other.name, "lotgate"): 0.1, (other.name, "peer"): 0.1,
+    }  # fmt: skip
+    assert rows["code"].tolist() == ["old", "old", "old", "new"]
+    monkeypatch.setattr(results, "definition", lambda one: "another lot")
+    results.save_rows(case, [{"case": case.name, "method": "lotgate", "f1": 0.9} | common], "new")
+    assert results.load_rows("tune", [case])["method"].tolist() == ["lotgate"]
+
+
 def test_a_lot_that_lotgate_refuses_is_a_row_and_not_a_crash(tmp_path: Path) -> None:
     (row,) = run_case(_case(trusted=0.0), load_settings(None), tmp_path / "case", Wanted())
     assert (row["method"], row["decision"]) == ("lotgate", "refused")
