@@ -7,6 +7,7 @@ a small network 44%, a Gaussian kernel of pixels 35%.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -81,7 +83,9 @@ def _trained(responses: FloatArray, y: npt.NDArray[np.int64], rows: Mask, output
     if len(seen := np.unique(y[rows])) < 2:
         return Constant(int(seen[0]) if len(seen) else 0, outputs)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=FREEDOM, max_iter=300))
-    return Fitted(model.fit(responses[rows].astype(np.float64), y[rows]), outputs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a last step not taken is a little more penalty
+        return Fitted(model.fit(responses[rows].astype(np.float64), y[rows]), outputs)
 
 
 def _answer(view: View, model: Model, x: FloatArray) -> Predictions:

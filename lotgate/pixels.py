@@ -74,8 +74,16 @@ def whitening(rows: Vector) -> tuple[Vector, Vector]:
 
 def averaged_down(x: FloatArray, side: int) -> FloatArray:
     """(B, C, h, w) with h, w ≤ side: means over whole blocks of (B, C, H, W); a ragged edge is left out."""
+    return _block_means(x, -(-x.shape[2] // side), -(-x.shape[3] // side))
+
+
+def halved(x: FloatArray) -> FloatArray:
+    """(B, C, H // 2, W // 2) means over blocks of 2 × 2 of (B, C, H, W), H, W ≥ 2; a ragged edge is left out."""
+    return _block_means(x, 2, 2)
+
+
+def _block_means(x: FloatArray, rows: int, columns: int) -> FloatArray:
     b, c, height, width = x.shape
-    rows, columns = -(-height // side), -(-width // side)
     h, w = height // rows, width // columns
     blocks = x[:, :, : h * rows, : w * columns].reshape(b, c, h, rows, w, columns)
     return np.asarray(blocks.mean(axis=(3, 5)), np.float32)

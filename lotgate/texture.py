@@ -1,4 +1,4 @@
-"""How sharp an image is where: local energies of differences of neighbouring pixels, on a logarithmic scale.
+"""How sharp an image is, where and as a whole: energies of differences of neighbouring pixels, on a logarithmic scale.
 
 Whatever an image shows, neighbouring pixels of natural images differ in a usual way. Warps, blurs, resampling and faint
 overlays change that in the same places of every image they touch, though they leave hardly a trace in pixels.
@@ -11,12 +11,15 @@ from functools import reduce
 import numpy as np
 
 from lotgate.data import FloatArray
-from lotgate.pixels import averaged_down, cell_means
+from lotgate.pixels import averaged_down, cell_means, halved
 
 ROUNDING = np.float32(1 / 255) ** 2  # a difference that 8 bits can barely hold; below it nothing is known
 ROWS, COLUMNS = 2, 3
 DIFFERENCES = ((COLUMNS,), (ROWS,), (ROWS, COLUMNS))  # along which axes neighbours are compared
 ORDERS = (1, 2)  # the second sees what a bilinear warp smooths most
+COARSEST = 4  # pixels of the shorter side: an octave of fewer shows nothing but brightness
+BRIGHTNESS = 4.0  # a quarter of the pixel range counts as much as a factor of e in energy
+LEAST_CONTRAST = 1e-4  # variance of an image, in units of the pixel range squared; below it nothing is known
 
 
 def energies(x: FloatArray, side: int, cells: int) -> FloatArray:
@@ -29,6 +32,20 @@ def energies(x: FloatArray, side: int, cells: int) -> FloatArray:
     x = averaged_down(x, side)
     found = [cell_means(_differences(x, axes, order), cells) for order in ORDERS for axes in DIFFERENCES]
     return np.concatenate([np.log(energy + ROUNDING).reshape(len(x), -1) for energy in found], axis=1)
+
+
+def impression(x: FloatArray, side: int) -> FloatArray:
+    """(B, F) what images look like as a whole: energies at every octave, mean and log variance of each channel.
+
+    Args:
+        x: (B, C, H, W) in [0, 1], averaged down to at most `side` pixels, then halved until COARSEST would be left.
+    """
+    x = averaged_down(x, side)
+    found = [BRIGHTNESS * x.mean(axis=(2, 3)), np.log(x.var(axis=(2, 3)) + LEAST_CONTRAST)]
+    while min(x.shape[2:]) >= COARSEST:
+        found.append(energies(x, side, cells=1))
+        x = halved(x)
+    return np.concatenate(found, axis=1)
 
 
 def _differences(x: FloatArray, axes: tuple[int, ...], order: int) -> FloatArray:

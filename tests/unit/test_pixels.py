@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lotgate.data import Dataset, Pool
-from lotgate.pixels import averaged_down, cell_means, fit_basis, vectors, whitening
+from lotgate.pixels import averaged_down, cell_means, fit_basis, halved, vectors, whitening
 from tests.small_lots import digits, image_dataset
 
 
@@ -68,3 +68,10 @@ def test_means_of_cells_by_hand() -> None:
     assert found.shape == (2, 3, 3, 3)
     assert found[1, 1, 2, 0] == pytest.approx(x[1, 2:4, 5:, 0].mean())
     assert np.array_equal(cell_means(x, 50), x)
+
+
+def test_halved_images_by_hand() -> None:
+    x = np.random.default_rng(8).random((2, 3, 7, 4), np.float32)
+    found = halved(x)
+    assert found.shape == (2, 3, 3, 2)
+    assert found[1, 2, 2, 1] == pytest.approx(x[1, 2, 4:6, 2:].mean())
