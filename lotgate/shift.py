@@ -1,43 +1,54 @@
 """Whether the clean rows of a lot are drawn like the trusted ones: other writers, another coil, a warmer week.
 
 Where they are not, a lot teaches models what trusted rows cannot know, and most of its rows seem to be taught by the
-lot, with or without poison. Nothing then follows from a group that trusted rows do not explain, unless models of
-trusted rows also contradict the labels of its members.
+lot, with or without poison. Or its images come through other optics or compression, and each of them looks unlike every
+trusted one though models still know what it shows. Nothing then follows from a group that trusted rows do not explain,
+unless models of trusted rows also contradict the labels of its members.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import mannwhitneyu
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from lotgate.crossfit import CrossFit, fit_excess
-from lotgate.data import Dataset
+from lotgate.data import Dataset, fold_of
 from lotgate.files import write_text
 from lotgate.findings import Check
+from lotgate.pixels import PASS_BATCH
+from lotgate.texture import impression
 
 SHIFT = Path("work/crossfit/shift.json")
 ALIKE = 0.53  # chance up to which 6% of poison in the rest of the classes may be what exceeds trusted rows
+LOOK_ALIKE = 0.65  # the same for looks: a tenth of poison and twice as many covers of it
 CERTAIN = 1.5  # standard errors above that: a rare class leaves few rows to compare
+SIDE = 64  # pixels, at most
+MOST_ROWS = 5_000  # of the lot, and of each part of the trusted set, whose looks are compared
+FOLDS, SALT = 4, "looks:"
 Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How the excess confidence of the lot's rows compares with that of trusted rows (lotgate.crossfit).
+    """How the lot's rows compare with trusted rows: their excess confidence (lotgate.crossfit), and how images look.
 
     Attributes:
         chance: probability that a row of the lot exceeds a trusted one, without the class that exceeds most, since that
             may be poisoned. error: its standard error.
+        looks: what the probability hardly lies below that an image of the lot seems less like trusted ones than one of
+            these does (lotgate.texture.impression), without any class in turn; .5 where samples are no images.
     """
 
     chance: float = 0.5
     error: float = 0.0
+    looks: float = 0.5
 
     @property
     def least(self) -> float:
@@ -47,7 +58,12 @@ class Shift:
     @property
     def certain(self) -> bool:
         """Whether the lot is not drawn like the trusted set, by more than poison and chance explain."""
-        return self.least > ALIKE
+        return self.least > ALIKE or self.looks_different
+
+    @property
+    def looks_different(self) -> bool:
+        """Whether it shows in what the images look like, whatever they show."""
+        return self.looks > LOOK_ALIKE
 
 
 NO_SHIFT = Shift()
@@ -61,7 +77,28 @@ def measure_shift(crossfit: CrossFit, suspect: Dataset, vetted: Sequence[Dataset
     """
     excess = fit_excess(crossfit, (crossfit.learned.logits,), vetted)
     known = np.concatenate([d.y for d in vetted])
-    return least_shift(excess.of_all((suspect,)), suspect.y, excess.usual, known)
+    found = least_shift(excess.of_all((suspect,)), suspect.y, excess.usual, known)
+    return replace(found, looks=least_looks(suspect, vetted)) if suspect.modality == "image" else found
+
+
+def least_looks(suspect: Dataset, vetted: Sequence[Dataset]) -> float:
+    """Shift.looks: of a linear discriminant between the impressions of lot and trusted images, out of fold."""
+    some = [_some(d) for d in (suspect, *(d for d in vetted if len(d)))]
+    x = np.concatenate([impression(batch.x, SIDE) for d in some for batch in d.batches(PASS_BATCH)]).astype(np.float64)
+    y, folds = np.concatenate([d.y for d in some]), fold_of(np.concatenate([d.ids for d in some]), FOLDS, SALT)
+    mine, scores = np.arange(len(x)) < len(some[0]), np.zeros(len(x))
+    for f in np.unique(folds):
+        learned = folds != f
+        if len(np.unique(mine[learned])) == 2:
+            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x[learned], mine[learned])
+            scores[~learned] = model.decision_function(x[~learned])
+    return least_shift(scores[mine], y[mine], scores[~mine], y[~mine]).least
+
+
+def _some(dataset: Dataset) -> Dataset:
+    """Every so many-th row, so that there are at most MOST_ROWS."""
+    step = -(-len(dataset) // MOST_ROWS)
+    return dataset.select(dataset.ids[::step]) if step > 1 else dataset
 
 
 def save_shift(shift: Shift, run: Path) -> Path:
@@ -75,13 +112,24 @@ def load_shift(run: Path) -> Shift | None:
     return Shift(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
-def shift_check(shift: Shift) -> Check:
-    """Whether the lot is drawn like the trusted set. Not critical: another batch is no poison."""
-    words = "how often a sample of the lot gains more from its companions than a trusted one does"
+def shift_checks(shift: Shift, *, images: bool) -> tuple[Check, ...]:
+    """Whether the lot is drawn like the trusted set, and looks like it. Not critical: another batch is no poison."""
+    drawn = _check(
+        "lot and trusted set drawn alike", shift.least, ALIKE,
+        "how often a sample of the lot gains more from its companions than a trusted one does",
+    )  # fmt: skip
+    looks = _check(
+        "images of lot and trusted set look alike", shift.looks, LOOK_ALIKE,
+        "how often sharpness, brightness and contrast tell an image of the lot from a trusted one",
+    )  # fmt: skip
+    return (drawn, looks) if images else (drawn,)
+
+
+def _check(name: str, observed: float, limit: float, detail: str) -> Check:
+    passed = observed <= limit
     return Check(
-        name="evidence: lot and trusted set drawn alike", passed=not shift.certain,
-        observed=round(shift.least, 4), limit=ALIKE, critical=False,
-        detail=words if shift.certain else "",
+        name=f"evidence: {name}", passed=passed, observed=round(observed, 4), limit=limit, critical=False,
+        detail="" if passed else detail,
     )  # fmt: skip
 
 
@@ -89,10 +137,15 @@ def shift_words(shift: Shift) -> tuple[str, ...]:
     """What it means for the decision, as one sentence; none where the lot is drawn like the trusted set."""
     if not shift.certain:
         return ()
+    what = (
+        "The images of the lot do not look like the trusted ones (other optics, light, size or compression)"
+        if shift.looks_different
+        else "The lot is not drawn like the trusted set (another batch, source or season)"
+    )
     return (
-        "The lot is not drawn like the trusted set (another batch, source or season): what is only new in it counts as "
-        "suspect where trusted samples contradict the label, and not elsewhere. To find poison with right labels too, "
-        "vet some samples of this lot, add them to the trusted set and screen again.",
+        f"{what}: what is only new in it counts as suspect where trusted samples contradict the label, and not "
+        f"elsewhere. To find poison with right labels too, vet some samples of this lot, add them to the trusted set "
+        f"and screen again.",
     )
 
 

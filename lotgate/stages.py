@@ -36,7 +36,7 @@ from lotgate.probe import Probe, Say, load_probe, map_features, n_outputs, train
 from lotgate.report import report as write_report
 from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
-from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_check, shift_words
+from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_checks, shift_words
 from lotgate.vetting import (
     doubt_check,
     doubt_labels,
@@ -226,7 +226,7 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     decision, reasons = outcome(verdicts, checks)
     if (shift := load_shift(run)) is not None:
         doubt = load_doubt(run)
-        checks = (*checks, shift_check(shift), doubt_check(doubt))
+        checks = (*checks, *shift_checks(shift, images=suspect.modality == "image"), doubt_check(doubt))
         reasons = (*reasons, *shift_words(shift), *doubt_words(doubt))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lotgate.checks import example
 from lotgate.crossfit import CrossFit, log_softmax, train_crossfit
@@ -18,15 +19,18 @@ from lotgate.detectors.unexplained_clusters import UnexplainedClusters
 from lotgate.probe import ProbeSettings
 from lotgate.shift import (
     ALIKE,
+    LOOK_ALIKE,
     NO_SHIFT,
     Shift,
+    least_looks,
     least_shift,
     load_shift,
     measure_shift,
     save_shift,
-    shift_check,
+    shift_checks,
     shift_words,
 )
+from tests.small_lots import digits, image_dataset
 
 RNG = np.random.default_rng
 SURE = Shift(0.9, 0.01)
@@ -67,10 +71,12 @@ def test_it_is_kept_on_disk_and_told_in_words(tmp_path: Path) -> None:
     assert load_shift(tmp_path) is None
     save_shift(SURE, tmp_path)
     assert load_shift(tmp_path) == SURE
-    failed, passed = shift_check(SURE), shift_check(Shift(0.56, 0.05))
+    (failed,), (passed, looks) = shift_checks(SURE, images=False), shift_checks(Shift(0.56, 0.05, 0.8), images=True)
     assert (failed.passed, failed.critical, failed.observed, failed.limit) == (False, False, 0.885, ALIKE)
     assert "trusted" in failed.detail
     assert passed.passed and not passed.detail
+    assert (looks.passed, looks.observed, looks.limit) == (False, 0.8, LOOK_ALIKE) and "sharpness" in looks.detail
+    assert "do not look like the trusted ones" in shift_words(Shift(looks=0.8))[0]
     assert "not drawn like the trusted set" in shift_words(SURE)[0] and not shift_words(NO_SHIFT)
 
 
@@ -133,3 +139,23 @@ def test_contradiction_itself_counts_in_a_shifted_lot_as_before(evidence: Eviden
     scorer = detector.fit(evidence, RNG(0))
     alike, shifted = (judge(detector, scorer, given) for given in (evidence, replace(evidence, shift=SURE)))
     assert alike.equals(shifted)
+
+
+@pytest.fixture(scope="module")
+def looks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+    """Digits of three classes; the lot as it is, blurred, and with a tenth of it overwritten with noise."""
+    folder, (x, y) = tmp_path_factory.mktemp("looks"), digits(3)
+    vetted = [image_dataset(folder / f"t{i}", x[300 + i :: 2], y[300 + i :: 2]) for i in (0, 1)]
+    noisy = x[:300].copy()
+    noisy[::10] = RNG(0).integers(0, 256, (30, 8, 8))
+    lots = {"alike": x[:300], "blurred": ndimage.gaussian_filter(x[:300], (0, 0.5, 0.5)), "noisy": noisy}
+    return {name: least_looks(image_dataset(folder / name, lot, y[:300]), vetted) for name, lot in lots.items()}
+
+
+def test_images_through_other_optics_do_not_look_like_trusted_ones(looks: dict[str, float]) -> None:
+    assert looks["alike"] < 0.55
+    assert looks["blurred"] > LOOK_ALIKE and Shift(looks=looks["blurred"]).certain
+
+
+def test_a_tenth_of_junk_does_not_make_the_lot_look_different(looks: dict[str, float]) -> None:
+    assert looks["noisy"] < LOOK_ALIKE and not Shift(looks=looks["noisy"]).certain

@@ -218,7 +218,7 @@ def test_a_lot_that_is_not_drawn_like_the_trusted_set_says_so(turned: bool, tmp_
     decision = stages.screen(tmp_path / "run", lot, trusted, settings)
     check = next(check for check in decision.checks if "drawn alike" in check.name)
     assert (check.passed, check.critical) == (not turned, False)
-    told = [reason for reason in decision.reasons if "not drawn like the trusted set" in reason]
+    told = [reason for reason in decision.reasons if "where trusted samples contradict the label" in reason]
     assert len(told) == turned and decision.decision != "reject"
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert ("not drawn like the trusted set" in page) == turned
