@@ -83,6 +83,8 @@ def halved(x: FloatArray) -> FloatArray:
 
 
 def _block_means(x: FloatArray, rows: int, columns: int) -> FloatArray:
+    if rows == columns == 1:
+        return np.asarray(x, np.float32)
     b, c, height, width = x.shape
     h, w = height // rows, width // columns
     blocks = x[:, :, : h * rows, : w * columns].reshape(b, c, h, rows, w, columns)
@@ -101,5 +103,5 @@ def cell_means(x: FloatArray, cells: int) -> FloatArray:
 
 
 def vectors(x: FloatArray, side: int) -> FloatArray:
-    """(B, D) of images (B, C, H, W), averaged down; table rows (B, D) as they are."""
-    return (averaged_down(x, side) if x.ndim == 4 else x).reshape(len(x), -1)
+    """(B, D) of images (B, C, H, W), averaged down."""
+    return averaged_down(x, side).reshape(len(x), -1)

@@ -29,7 +29,6 @@ SHIFT = Path("work/crossfit/shift.json")
 ALIKE = 0.53  # chance up to which 6% of poison in the rest of the classes may be what exceeds trusted rows
 LOOK_ALIKE = 0.65  # the same for looks: a tenth of poison and twice as many covers of it
 CERTAIN = 1.5  # standard errors above that: a rare class leaves few rows to compare
-SIDE = 64  # pixels, at most
 MOST_ROWS = 5_000  # of the lot, and of each part of the trusted set, whose looks are compared
 FOLDS, SALT = 4, "looks:"
 Vector = npt.NDArray[np.float64]
@@ -43,12 +42,12 @@ class Shift:
         chance: probability that a row of the lot exceeds a trusted one, without the class that exceeds most, since that
             may be poisoned. error: its standard error.
         looks: what the probability hardly lies below that an image of the lot seems less like trusted ones than one of
-            these does (lotgate.texture.impression), without any class in turn; .5 where samples are no images.
+            these does (lotgate.texture.impression), without any class in turn; None where samples are no images.
     """
 
     chance: float = 0.5
     error: float = 0.0
-    looks: float = 0.5
+    looks: float | None = None
 
     @property
     def least(self) -> float:
@@ -63,7 +62,7 @@ class Shift:
     @property
     def looks_different(self) -> bool:
         """Whether it shows in what the images look like, whatever they show."""
-        return self.looks > LOOK_ALIKE
+        return self.looks is not None and self.looks > LOOK_ALIKE
 
 
 NO_SHIFT = Shift()
@@ -84,7 +83,7 @@ def measure_shift(crossfit: CrossFit, suspect: Dataset, vetted: Sequence[Dataset
 def least_looks(suspect: Dataset, vetted: Sequence[Dataset]) -> float:
     """Shift.looks: of a linear discriminant between the impressions of lot and trusted images, out of fold."""
     some = [_some(d) for d in (suspect, *(d for d in vetted if len(d)))]
-    x = np.concatenate([impression(batch.x, SIDE) for d in some for batch in d.batches(PASS_BATCH)]).astype(np.float64)
+    x = np.concatenate([impression(batch.x) for d in some for batch in d.batches(PASS_BATCH)]).astype(np.float64)
     y, folds = np.concatenate([d.y for d in some]), fold_of(np.concatenate([d.ids for d in some]), FOLDS, SALT)
     mine, scores = np.arange(len(x)) < len(some[0]), np.zeros(len(x))
     for f in np.unique(folds):
@@ -112,17 +111,19 @@ def load_shift(run: Path) -> Shift | None:
     return Shift(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
-def shift_checks(shift: Shift, *, images: bool) -> tuple[Check, ...]:
+def shift_checks(shift: Shift) -> tuple[Check, ...]:
     """Whether the lot is drawn like the trusted set, and looks like it. Not critical: another batch is no poison."""
     drawn = _check(
         "lot and trusted set drawn alike", shift.least, ALIKE,
         "how often a sample of the lot gains more from its companions than a trusted one does",
     )  # fmt: skip
+    if shift.looks is None:
+        return (drawn,)
     looks = _check(
         "images of lot and trusted set look alike", shift.looks, LOOK_ALIKE,
         "how often sharpness, brightness and contrast tell an image of the lot from a trusted one",
     )  # fmt: skip
-    return (drawn, looks) if images else (drawn,)
+    return drawn, looks
 
 
 def _check(name: str, observed: float, limit: float, detail: str) -> Check:

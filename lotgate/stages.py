@@ -226,7 +226,7 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     decision, reasons = outcome(verdicts, checks)
     if (shift := load_shift(run)) is not None:
         doubt = load_doubt(run)
-        checks = (*checks, *shift_checks(shift, images=suspect.modality == "image"), doubt_check(doubt))
+        checks = (*checks, *shift_checks(shift), doubt_check(doubt))
         reasons = (*reasons, *shift_words(shift), *doubt_words(doubt))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)

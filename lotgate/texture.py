@@ -17,6 +17,7 @@ ROUNDING = np.float32(1 / 255) ** 2  # a difference that 8 bits can barely hold;
 ROWS, COLUMNS = 2, 3
 DIFFERENCES = ((COLUMNS,), (ROWS,), (ROWS, COLUMNS))  # along which axes neighbours are compared
 ORDERS = (1, 2)  # the second sees what a bilinear warp smooths most
+FINEST = 64  # pixels of the longer side of an image whose impression is taken
 COARSEST = 4  # pixels of the shorter side: an octave of fewer shows nothing but brightness
 BRIGHTNESS = 4.0  # a quarter of the pixel range counts as much as a factor of e in energy
 LEAST_CONTRAST = 1e-4  # variance of an image, in units of the pixel range squared; below it nothing is known
@@ -34,16 +35,16 @@ def energies(x: FloatArray, side: int, cells: int) -> FloatArray:
     return np.concatenate([np.log(energy + ROUNDING).reshape(len(x), -1) for energy in found], axis=1)
 
 
-def impression(x: FloatArray, side: int) -> FloatArray:
+def impression(x: FloatArray) -> FloatArray:
     """(B, F) what images look like as a whole: energies at every octave, mean and log variance of each channel.
 
     Args:
-        x: (B, C, H, W) in [0, 1], averaged down to at most `side` pixels, then halved until COARSEST would be left.
+        x: (B, C, H, W) in [0, 1], averaged down to at most FINEST pixels, then halved while COARSEST are left.
     """
-    x = averaged_down(x, side)
+    x = averaged_down(x, FINEST)
     found = [BRIGHTNESS * x.mean(axis=(2, 3)), np.log(x.var(axis=(2, 3)) + LEAST_CONTRAST)]
     while min(x.shape[2:]) >= COARSEST:
-        found.append(energies(x, side, cells=1))
+        found.append(energies(x, FINEST, cells=1))
         x = halved(x)
     return np.concatenate(found, axis=1)
 

@@ -20,7 +20,6 @@ from lotgate.texture import impression
 
 SALT = "distance:"
 IMAGE_AXES = 3  # channels, rows, columns
-SIDE = 64  # pixels, at most
 TOLERANCE = 0.1  # variance added to each statistic of images: a factor of e^√.1 in an energy is nothing strange
 Mask = npt.NDArray[np.bool_]
 Vector = npt.NDArray[np.float64]
@@ -138,7 +137,7 @@ class DistanceScorer(CalibratedScorer):
 
 def described(x: FloatArray) -> Vector:
     """(B, F) what images (B, C, H, W) look like as a whole; table rows (B, F) as they are."""
-    return np.asarray(impression(x, SIDE) if x.ndim == 1 + IMAGE_AXES else x, np.float64)
+    return np.asarray(impression(x) if x.ndim == 1 + IMAGE_AXES else x, np.float64)
 
 
 def group_of(y: npt.NDArray[Any], axes: int) -> npt.NDArray[np.int64]:

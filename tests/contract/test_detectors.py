@@ -39,7 +39,7 @@ SMALL: dict[str, dict[str, object]] = {
         "batch_size": 24,
     },
     "disagreement": {"drops": [0.2], "epochs": 10},
-    **{name: {"sources": 12, "clusters": [2, 4]} for name in ("shared_pattern", "shared_texture", "shared_detail")},
+    **{name: {"sources": 12, "clusters": [2, 4]} for name in ("shared_texture", "shared_detail")},
 }
 #: Longer training for what a detector claims to find: after 90 steps one critic in five ranks poison by luck.
 THOROUGH: dict[str, dict[str, object]] = {"de_pois": {"mimic_steps": 300, "batch_size": 64}}

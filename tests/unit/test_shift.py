@@ -71,7 +71,7 @@ def test_it_is_kept_on_disk_and_told_in_words(tmp_path: Path) -> None:
     assert load_shift(tmp_path) is None
     save_shift(SURE, tmp_path)
     assert load_shift(tmp_path) == SURE
-    (failed,), (passed, looks) = shift_checks(SURE, images=False), shift_checks(Shift(0.56, 0.05, 0.8), images=True)
+    (failed,), (passed, looks) = shift_checks(SURE), shift_checks(Shift(0.56, 0.05, 0.8))
     assert (failed.passed, failed.critical, failed.observed, failed.limit) == (False, False, 0.885, ALIKE)
     assert "trusted" in failed.detail
     assert passed.passed and not passed.detail

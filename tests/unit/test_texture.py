@@ -41,7 +41,7 @@ def test_any_image_has_finite_energies(shape: tuple[int, ...]) -> None:
 
 def test_an_impression_by_hand() -> None:
     x = np.random.default_rng(3).random((2, 3, 9, 12), np.float32)
-    found = impression(x, side=64)
+    found = impression(x)
     assert found.shape == (2, 3 + 3 + 6 * 2)  # 9 × 12 and 4 × 6 pixels; 2 × 3 are too few
     assert np.allclose(found[1, :3], 4 * x[1].mean(axis=(1, 2)), rtol=1e-5)
     assert found[0, 4] == pytest.approx(np.log(x[0, 1].var() + 1e-4), rel=1e-4)
@@ -51,4 +51,4 @@ def test_an_impression_by_hand() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 1, 8, 8), (3, 3, 200, 150), (3, 1, 2, 5), (3, 1, 1, 1)])
 def test_any_image_makes_a_finite_impression(shape: tuple[int, ...]) -> None:
-    assert np.isfinite(impression(np.zeros(shape, np.float32), 64)).all()
+    assert np.isfinite(impression(np.zeros(shape, np.float32))).all()
