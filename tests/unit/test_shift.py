@@ -134,6 +134,19 @@ def test_a_group_of_a_shifted_lot_is_poison_where_three_quarters_are_contradicte
     assert (np.median(p_values[lot.planted]) < 1e-3) == found
 
 
+@pytest.mark.parametrize(("share", "found"), [(1.0, True), (0.6, False)])
+def test_so_is_a_group_of_images_in_any_lot(
+    share: float, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rare style has a place of its own in the probe, too: 37 clean rings of 800 were set aside."""
+    lot = example(tmp_path, "backdoor", n=400, modality="image")
+    planted = dict(zip(lot.evidence.suspect.ids, lot.planted & (RNG(0).random(len(lot.planted)) < share), strict=True))
+    monkeypatch.setattr(CrossFit, "contradicted", lambda self, d: np.array([planted.get(i, False) for i in d.ids]))
+    detector = UnexplainedClusters()
+    p_values = judge(detector, detector.fit(lot.evidence, RNG(0)), lot.evidence)["p_value"].to_numpy()
+    assert (np.median(p_values[lot.planted]) < 1e-3) == found
+
+
 def test_contradiction_itself_counts_in_a_shifted_lot_as_before(evidence: Evidence) -> None:
     detector = Disagreement(folds=2, epochs=2)
     scorer = detector.fit(evidence, RNG(0))
