@@ -2,12 +2,16 @@
 
 The conformal p-value (1 + #{heldout ≥ s}) / (n + 1) is valid whatever the score, as long as a clean suspect row and a
 held-out row are exchangeable, but it cannot go below 1 / (n + 1). The largest TAIL_RATE of the scores (at least
-TAIL_ROWS of them) exceed their start by a generalised Pareto law (Pickands 1975; Balkema & de Haan 1974), whose scale
-and shape are fitted by maximum likelihood. Few trusted rows say little about a shape, but most of a lot is clean: its
-rows between the start and the largest held-out score are fitted too, by the law truncated there. Rows beyond say
-nothing, for they may be poison; poison between makes the tail heavier than it is, so that ENOUGH held-out rows in the
-tail are better left alone. The shape is drawn towards a prior, kept at least (nearly) exponential and made heavier the
-fewer rows there were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
+TAIL_ROWS of them) exceed their start by a generalised Pareto law (lotgate.tails), whose scale and shape are fitted by
+maximum likelihood. Few trusted rows say little about a shape, but most of a lot is clean: its rows between the start
+and the largest held-out score are fitted too, by the law truncated there. Rows beyond say nothing, for they may be
+poison; poison between makes the tail heavier than it is, so that ENOUGH held-out rows in the tail are better left
+alone. The shape is drawn towards a prior, kept at least (nearly) exponential and made heavier the fewer rows there
+were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
+
+Residuals of targets have no law that promises an exponential tail. Theirs is averaged over all that the rows leave
+open, and as many clean rows lie beyond its start as the lot has between it and the largest held-out score, where that
+is more than the held-out rows say: of thirty, the largest may be small by luck.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.stats import norm
 
+from lotgate.tails import LIGHTEST, Tail, averaged_tail, likeliest_tail
+
 Scores = npt.NDArray[np.float64]
 
 TAIL_RATE = 0.15
@@ -26,10 +32,7 @@ TAIL_ROWS = 6
 COMMON = 0.05
 PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
 MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their tail
-LIGHTEST, HEAVIEST = 0.05, 0.9  # shapes: never lighter than nearly exponential
 EXPONENTIAL = 1e-6  # the lightest shape of log-odds: a calibrated model errs by t nats at most e⁻ᵗ of the time
-PRIOR_SHAPE = 0.15
-PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
 ENOUGH = 30  # held-out rows in the tail, which need no help by the lot
 HEAVIER = 1.5  # over the number of rows that the tail was fitted to
 NO_SCORES: Scores = np.zeros(0)
@@ -58,31 +61,30 @@ class Calibration:
     Attributes:
         heldout: (n,) sorted scores.
         start: where the tail begins; +inf where there are too few rows to fit one.
-        scale, shape: σ > 0 and ξ of the generalised Pareto law of the exceedances over `start`.
+        at_start: p-value there. tail: of the exceedances over `start`; None without one.
     """
 
     heldout: Scores
-    start: float
-    scale: float
-    shape: float
+    start: float = float("inf")
+    at_start: float = 1.0
+    tail: Tail | None = None
 
     def p_value(self, scores: Scores) -> Scores:
         """(B,) in (0, 1]; never increases with the score."""
         n = len(self.heldout)
         conformal = (1 + n - np.searchsorted(self.heldout, scores, side="left")) / (n + 1)
-        if not np.isfinite(self.start):
+        if self.tail is None:
             return np.asarray(conformal, np.float64)
-        at_start = (1 + n - np.searchsorted(self.heldout, self.start, side="right")) / (n + 1)
-        excess = np.maximum(scores - self.start, 0.0)
-        tail = at_start * np.power(1 + self.shape * excess / self.scale, -1 / self.shape)
-        return np.asarray(np.where(scores > self.start, np.maximum(tail, 1e-300), np.maximum(conformal, at_start)))
+        p = np.maximum(conformal, self.at_start)
+        far = scores > self.start
+        p[far] = np.maximum(self.at_start * self.tail.beyond(scores[far] - self.start), 1e-300)
+        return np.asarray(p)
 
     def threshold(self, rate: float) -> float:
         """The score whose p-value is `rate`: a clean row exceeds it that often."""
+        if self.tail is not None and rate < self.at_start:
+            return self.start + self.tail.exceeded(rate / self.at_start)
         n = len(self.heldout)
-        at_start = (1 + n - np.searchsorted(self.heldout, self.start, side="right")) / (n + 1)
-        if np.isfinite(self.start) and rate < at_start:
-            return float(self.start + self.scale / self.shape * ((rate / at_start) ** -self.shape - 1))
         rank = int(np.ceil((1 - rate) * (n + 1)))
         return float(self.heldout[rank - 1]) if rank <= n else float("inf")
 
@@ -116,7 +118,12 @@ def in_each_class(
 
 
 def calibrate(
-    heldout: Scores, lot: Scores = NO_SCORES, min_rows: int = MIN_ROWS, lightest: float = LIGHTEST
+    heldout: Scores,
+    lot: Scores = NO_SCORES,
+    min_rows: int = MIN_ROWS,
+    lightest: float = LIGHTEST,
+    *,
+    averaged: bool = False,
 ) -> Calibration:
     """Fits the tail to the scores of held-out clean rows.
 
@@ -124,43 +131,26 @@ def calibrate(
         heldout: (n,) finite scores, n ≥ 1. lot: (N,) of the rows on trial, by the same scorer; may be empty.
         min_rows: fewer held-out rows are ranked only.
         lightest: shape in (0, 1) that the tail has at least.
+        averaged: whether the scores are residuals, whose tail may be of any weight.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
-    ranked = Calibration(ordered, float("inf"), 1.0, lightest)
-    k = max(TAIL_ROWS, round(TAIL_RATE * len(ordered)))
-    if len(ordered) < max(min_rows, k + 1):
-        return ranked
+    n = len(ordered)
+    k = max(TAIL_ROWS, round(TAIL_RATE * n))
+    if n < max(min_rows, k + 1):
+        return Calibration(ordered)
     start = float(ordered[-k - 1])
     excess = ordered[ordered > start] - start  # (k,), fewer where scores are tied
     if len(excess) < TAIL_ROWS // 2:
-        return ranked
-    helpful = lot if len(excess) < ENOUGH else NO_SCORES
-    inside = np.sort(helpful[(helpful > start) & (helpful <= ordered[-1])]) - start
-    scale, shape = fit_tail(excess, inside, lightest)
-    heavier = shape + HEAVIER / (len(excess) + len(inside))
-    return Calibration(ordered, start, scale, min(heavier, HEAVIEST))
-
-
-def fit_tail(excess: Scores, inside: Scores, lightest: float = LIGHTEST) -> tuple[float, float]:
-    """Scale σ > 0 and shape ξ of the generalised Pareto law.
-
-    Maximises Σ log g(excess) + Σ log [g(inside) / G(max excess)] − PRIOR_ROWS z² / 2, z = (ξ − PRIOR_SHAPE) / (1 +
-    PRIOR_SHAPE); the last term weighs as much as PRIOR_ROWS rows do, since the variance of ξ is (1 + ξ)² / n.
-
-    Args:
-        excess: (k,) positive exceedances. inside: (m,) in (0, max excess], seen only because they lie there.
-        lightest: the least ξ, > 0.
-    """
-    unit, end = float(excess.mean()), float(excess.max())
-
-    def loss(parameters: Scores) -> float:
-        sigma, xi = unit * np.exp(parameters[0]), parameters[1]
-        surprise = sum((1 / xi + 1) * np.log1p(xi * x / sigma).sum() + len(x) * np.log(sigma) for x in (excess, inside))
-        seen = np.log(-np.expm1(-np.log1p(xi * end / sigma) / xi))  # log G(end)
-        return float(surprise + len(inside) * seen + PRIOR_ROWS * ((xi - PRIOR_SHAPE) / (1 + PRIOR_SHAPE)) ** 2 / 2)
-
-    best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (lightest, HEAVIEST)]).x
-    return float(unit * np.exp(best[0])), float(best[1])
+        return Calibration(ordered)
+    inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
+    helpful = inside if len(excess) < ENOUGH else NO_SCORES
+    at_start = (1 + len(excess)) / (n + 1)
+    if not averaged:
+        return Calibration(ordered, start, at_start, likeliest_tail(excess, helpful, lightest, HEAVIER))
+    tail = averaged_tail(excess, helpful, lightest)
+    seen = 1 - float(tail.beyond(excess.max(keepdims=True))[0])
+    of_lot = min(len(inside) / seen, (lot > start).sum()) / max(len(lot), 1)
+    return Calibration(ordered, start, max(at_start, float(of_lot)), tail)
 
 
 def fit_null(p_values: Scores) -> Null:

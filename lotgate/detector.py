@@ -16,13 +16,14 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import LIGHTEST, NO_SCORES, Calibration, calibrate, fit_null, in_each_class
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, fit_null, in_each_class
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import findings_frame
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
+from lotgate.tails import LIGHTEST
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
@@ -97,12 +98,20 @@ class CalibratedScorer(ABC):
 S = TypeVar("S", bound=CalibratedScorer)
 
 
-def calibrated(scorer: S, clean: Sequence[Dataset], lot: Dataset | None = None, lightest: float = LIGHTEST) -> S:
-    """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail, at
-    least `lightest`.
+def calibrated(
+    scorer: S,
+    clean: Sequence[Dataset],
+    lot: Dataset | None = None,
+    lightest: float = LIGHTEST,
+    *,
+    averaged: bool = False,
+) -> S:
+    """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail;
+    see lotgate.calibration.calibrate.
     """
     inside = NO_SCORES if lot is None else score_all(scorer, (lot,))
-    return replace(scorer, calibration=calibrate(score_all(scorer, clean), inside, lightest=lightest))
+    known = calibrate(score_all(scorer, clean), inside, lightest=lightest, averaged=averaged)
+    return replace(scorer, calibration=known)
 
 
 def score_all(scorer: Scorer, datasets: Sequence[Dataset]) -> Scores:

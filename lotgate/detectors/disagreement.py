@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from lotgate.calibration import EXPONENTIAL, LIGHTEST, calibrate, in_each_class
+from lotgate.calibration import EXPONENTIAL, calibrate, in_each_class
 from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
@@ -19,6 +19,7 @@ from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, S
 from lotgate.errors import InputError
 from lotgate.machines import train_machines
 from lotgate.probe import ProbeSettings, train_probe
+from lotgate.residuals import UsualResidual, usual_residual
 
 MOVED = 0.125  # of an image's side, by which images are moved in training: what they show is what counts
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
@@ -37,18 +38,19 @@ class Disagreement(Detector):
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
         Lot and trusted rows are cut into folds by a checksum of the sample id. Model f is trained on both outside fold
-        f, and scores the rows inside, so suspect and trusted rows are treated alike.
-        Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x). Targets: s = |y − ŷ_f(x)| / median |residual|.
-        Trusted rows, each held out from the model that scores it, give p-values; a tail of log-odds may be as light as
-        an exponential one. Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted rows. The
-        first models see trusted rows only; then suspect rows join them, but of either kind none with p ≤ drops[i], and
-        the models are trained again: poison teaches little, good rows teach much, and suspect rows stay exchangeable
-        with trusted ones, which are trimmed alike. A table's models are committees of trees, a linear model and nearest
-        neighbours, weighted by what they make of trusted rows they have not seen (lotgate.committee). Images start
-        from the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last
-        ones images are moved by up to an eighth of their side, at random. After them come machines in `folds` folds
-        (lotgate.machines): logistic regressions on words of small windows, which know more of a few hundred images.
-        log p_f is half the machines', a quarter the sifted and a quarter the last networks'.
+        f, and scores the rows inside, so suspect and trusted rows are treated alike. Classes: s = max_{c ≠ y} log p_f(c
+        | x) − log p_f(y | x). Targets: s = |y − ŷ_f(x)| in units of the median residual of believed rows with
+        predictions like it (lotgate.residuals). Trusted rows, each held out from the model that scores it, give
+        p-values; a tail of log-odds may be as light as an exponential one, that of residuals is averaged over all that
+        the rows leave open (lotgate.tails). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of
+        trusted rows. The first models see trusted rows only; then suspect rows join them, but of either kind none with
+        p ≤ drops[i], and the models are trained again: poison teaches little, good rows teach much, and suspect rows
+        stay exchangeable with trusted ones, which are trimmed alike. A table's models are committees of trees, a linear
+        model and nearest neighbours, weighted by what they make of trusted rows they have not seen (lotgate.committee).
+        Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds;
+        in the last ones images are moved by up to an eighth of their side, at random. After them come machines in
+        `folds` folds (lotgate.machines): logistic regressions on words of small windows, which know more of a few
+        hundred images. log p_f is half the machines', a quarter the sifted and a quarter the last networks'.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
@@ -86,34 +88,47 @@ class Disagreement(Detector):
                 action="vet some more samples of every class",
             )
         vetted = (trusted, heldout)
-        if suspect.modality == "image":
-            if crossfit is None:
-                raise InputError("disagreement needs crossfit", where="evidence", action="gather all of it anew")
-            networks: tuple[Predict, ...] = (crossfit.sifted.log_p,)
-            for drop in self.drops[1:]:
-                rows = self._believed(networks[-1], suspect, vetted, drop)
-                networks = (crossfit.sifted.log_p, self._networks(rows, len(crossfit.sifted.probes), rng).log_p)
-            seen = partial(_mean, networks)
-            everything = [*vetted, suspect]
-            rows = self._believed(seen, suspect, vetted, self.drops[-1]) if self.drops else everything
-            machines = train_machines(everything, rows, self.folds, rng)
-            return self._calibrated(partial(_mean, (seen, machines.log_p)), suspect, vetted)
-        models = _committees(vetted, vetted, self.folds, KINDS, rng)  # of trusted rows only
+        if suspect.modality == "table":
+            return self._of_tables(suspect, vetted, rng)
+        if crossfit is None:
+            raise InputError("disagreement needs crossfit", where="evidence", action="gather all of it anew")
+        return self._of_images(suspect, vetted, crossfit.sifted, rng)
+
+    def _of_images(
+        self, suspect: Dataset, vetted: Sequence[Dataset], sifted: Ensemble, rng: np.random.Generator
+    ) -> DisagreementScorer:
+        networks: tuple[Predict, ...] = (sifted.log_p,)
+        for drop in self.drops[1:]:
+            rows = self._believed(self._scorer(networks[-1]), suspect, vetted, drop)
+            networks = (sifted.log_p, self._networks(rows, len(sifted.probes), rng).log_p)
+        seen, everything = partial(_mean, networks), [*vetted, suspect]
+        rows = self._believed(self._scorer(seen), suspect, vetted, self.drops[-1]) if self.drops else everything
+        machines = train_machines(everything, rows, self.folds, rng)
+        return calibrated(self._scorer(partial(_mean, (seen, machines.log_p))), vetted, suspect, EXPONENTIAL)
+
+    def _of_tables(self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> DisagreementScorer:
+        rows = list(vetted)  # the first models are of trusted rows only
+        models = _committees(rows, vetted, self.folds, KINDS, rng)
         for drop in self.drops:
-            rows = self._believed(partial(_predict_unseen, models), suspect, vetted, drop)
+            rows = self._believed(self._scorer(partial(_predict_unseen, models), rows), suspect, vetted, drop)
             models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
-        return self._calibrated(partial(_predict_unseen, models), suspect, vetted)
+        scorer = self._scorer(partial(_predict_unseen, models), rows)
+        if suspect.task == "classification":
+            return calibrated(scorer, vetted, suspect, EXPONENTIAL)
+        return calibrated(scorer, vetted, suspect, averaged=True)
 
-    def _calibrated(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset]) -> DisagreementScorer:
-        lightest = EXPONENTIAL if suspect.task == "classification" else LIGHTEST
-        return calibrated(self._scorer(predict, vetted), vetted, suspect, lightest)
+    def _scorer(self, predict: Predict, believed: Sequence[Dataset] = ()) -> DisagreementScorer:
+        """Of models, and of believed rows that tell how far targets usually lie from what these models predict."""
+        usual = None
+        if believed and believed[0].task == "regression":
+            usual = usual_residual(*(np.concatenate(part) for part in zip(*_predicted(predict, believed), strict=True)))
+        return DisagreementScorer(predict, usual, rate=self.rate)
 
-    def _scorer(self, predict: Predict, vetted: Sequence[Dataset]) -> DisagreementScorer:
-        return DisagreementScorer(predict, _residual_scale(predict, vetted), rate=self.rate)
-
-    def _believed(self, predict: Predict, suspect: Dataset, vetted: Sequence[Dataset], drop: float) -> list[Dataset]:
+    def _believed(
+        self, scorer: DisagreementScorer, suspect: Dataset, vetted: Sequence[Dataset], drop: float
+    ) -> list[Dataset]:
         """All rows but those, of either kind, that are contradicted at p ≤ drop, as trusted rows of their class go."""
-        scorer, rows = self._scorer(predict, vetted), (*vetted, suspect)
+        rows = (*vetted, suspect)
         *known, unknown = scores = [score_all(scorer, (d,)) for d in rows]
         calibration = calibrate(np.concatenate(known), unknown)
         p_values = [calibration.p_value(s) for s in scores]
@@ -133,18 +148,23 @@ class DisagreementScorer(CalibratedScorer):
 
     Attributes:
         predict: (B, K) log-probabilities of the classes, or (B, 1) targets, of a batch of B ≥ 1.
-        scale: median absolute residual of trusted rows, in units of the target; 1 for classes.
+        usual: how far targets usually lie from predictions; None for classes.
     """
 
     predict: Predict
-    scale: float
+    usual: UsualResidual | None
 
     @property
     def threshold(self) -> float:
         return max(0.0, super().threshold)
 
     def score(self, batch: Batch) -> Scores:
-        return disagreement(self.predict(batch), batch.y, self.scale) if len(batch) else np.zeros(0)
+        if not len(batch):
+            return np.zeros(0)
+        predicted = self.predict(batch)
+        if self.usual is None:
+            return contradiction(predicted, batch.y)
+        return self.usual.standardised(predicted[:, 0], batch.y)
 
     def p_value(self, scores: Scores) -> Scores:
         p_values = super().p_value(scores)
@@ -178,19 +198,9 @@ def _mean(predictions: Sequence[Predict], batch: Batch) -> Predictions:
     return np.asarray(np.mean([predict(batch) for predict in predictions], axis=0))
 
 
-def disagreement(predicted: npt.NDArray[np.float64], y: npt.NDArray[Any], scale: float) -> Scores:
-    """(B,) log-odds of the best other class against the label, or the absolute residual in units of `scale`.
-
-    Args:
-        predicted: (B, K) log-probabilities, or (B, 1) targets.
-    """
-    return contradiction(predicted, y) if y.dtype == np.int64 else np.asarray(np.abs(y - predicted[:, 0]) / scale)
-
-
-def _residual_scale(predict: Predict, vetted: Sequence[Dataset]) -> float:
-    if vetted[0].task == "classification":
-        return 1.0
-    return float(np.median(score_all(DisagreementScorer(predict, 1.0, rate=0.5), vetted))) or 1.0
+def _predicted(predict: Predict, rows: Sequence[Dataset]) -> Iterator[tuple[Predictions, npt.NDArray[Any]]]:
+    """Predictions (b,) and targets (b,) of all rows."""
+    return ((predict(batch)[:, 0], batch.y) for d in rows for batch in d.batches(SCAN_BATCH))
 
 
 def _silent(words: str) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
+from lotgate.crossfit import contradiction
 from lotgate.data import fold_of
-from lotgate.detectors.disagreement import disagreement
 from lotgate.detectors.trusted_distance import group_of, mean_distance
 from lotgate.detectors.unexplained_clusters import (
     UnexplainedClusters,
@@ -19,6 +19,7 @@ from lotgate.detectors.unexplained_clusters import (
     usual_least,
 )
 from lotgate.mixtures import fisher, fitting, members, pooled_evidence, principal_axes, size_p_value
+from lotgate.residuals import UsualResidual
 
 
 @pytest.mark.parametrize(
@@ -69,9 +70,10 @@ def test_members_are_sure_or_nobody() -> None:
 
 def test_contradiction_of_classes_and_targets() -> None:
     log_p = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
-    assert np.allclose(disagreement(log_p, np.array([0, 2]), 1.0), [log(0.2 / 0.7), log(0.6 / 0.3)])
-    predicted, y = np.array([[1.0], [5.0]]), np.array([2.0, 1.0], np.float32)
-    assert np.allclose(disagreement(predicted, y, 2.0), [0.5, 2.0])
+    assert np.allclose(contradiction(log_p, np.array([0, 2])), [log(0.2 / 0.7), log(0.6 / 0.3)])
+    usual = UsualResidual(np.array([0.0, 10.0]), np.array([1.0, 3.0]))
+    predicted, y = np.array([0.0, 5.0, 20.0]), np.array([2.0, 1.0, 26.0], np.float32)
+    assert np.allclose(usual.standardised(predicted, y), [2.0, 2.0, 2.0])
 
 
 def test_folds_depend_on_the_id_alone() -> None:

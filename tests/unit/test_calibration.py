@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto, norm
 
-from lotgate.calibration import EXPONENTIAL, calibrate, class_inflation, fit_null, fit_tail, in_each_class
+from lotgate.calibration import EXPONENTIAL, calibrate, class_inflation, fit_null, in_each_class
+from lotgate.tails import fit_tail
 
 RNG = np.random.default_rng
 
@@ -77,14 +78,33 @@ def test_the_fitted_law_is_the_one_that_was_drawn(shape: float) -> None:
     assert fit_tail(excess[:100], lot[lot < excess[:100].max()]) == known
 
 
-@pytest.mark.parametrize("lightest", [EXPONENTIAL, 0.05])
-def test_monotone_positive_and_consistent_with_the_threshold(lightest: float) -> None:
-    fitted = calibrate(RNG(3).normal(size=200), lightest=lightest)
+@pytest.mark.parametrize(("lightest", "averaged"), [(EXPONENTIAL, False), (0.05, False), (0.05, True)])
+def test_monotone_positive_and_consistent_with_the_threshold(lightest: float, averaged: bool) -> None:
+    fitted = calibrate(RNG(3).normal(size=200), lightest=lightest, averaged=averaged)
     p = fitted.p_value(np.linspace(-5, 500, 4000))
     assert (np.diff(p) <= 0).all()
     assert ((p > 0) & (p <= 1)).all()
     for rate in (0.2, 0.05, 0.01, 1e-4):
         assert fitted.p_value(np.array([fitted.threshold(rate)]))[0] <= rate * 1.2 + 1 / 201
+
+
+@pytest.mark.parametrize(("law", "most"), [("normal", 0.003), ("exponential", 0.003), ("student", 0.004)])
+def test_few_residuals_leave_their_tail_open(law: str, most: float) -> None:
+    """Of clean lots of prices, judged by 19 to 50 trusted ones, up to 16% was set aside."""
+    rng, averaged, likeliest = RNG(11), [], []
+    for n in (19, 30, 50) * 50:
+        heldout, lot = LAWS[law](rng, n), LAWS[law](rng, 20 * n)
+        averaged.append((calibrate(heldout, lot, averaged=True).p_value(lot) <= 0.001).mean())
+        likeliest.append((calibrate(heldout, lot).p_value(lot) <= 0.001).mean())
+    assert np.mean(averaged) <= most
+    assert np.mean(averaged) < 0.7 * np.mean(likeliest)
+
+
+def test_a_lot_tells_how_much_lies_beyond_an_unlucky_start() -> None:
+    heldout, lot = np.abs(RNG(0).normal(size=40)) * 0.6, np.abs(RNG(12).normal(size=800))
+    alone, known = calibrate(heldout, averaged=True), calibrate(heldout, lot, averaged=True)
+    assert 2 * alone.at_start < known.at_start == pytest.approx((lot > known.start).mean(), rel=0.2)
+    assert (known.p_value(lot) <= 0.05).mean() < 0.5 * (alone.p_value(lot) <= 0.05).mean()
 
 
 @pytest.mark.parametrize("heldout", [np.zeros(1), np.zeros(50), np.ones(5)])

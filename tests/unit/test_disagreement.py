@@ -20,7 +20,7 @@ def _never(batch: Batch) -> Predictions:
 def test_models_that_agree_with_a_label_do_not_accuse_it() -> None:
     """Of a clean lot of 220 digits, 14 rows were set aside under labels that the models called the likeliest."""
     surely_right = np.random.default_rng(0).normal(-8, 0.5, 60)
-    scorer = DisagreementScorer(_never, 1.0, rate=0.005, calibration=calibrate(surely_right))
+    scorer = DisagreementScorer(_never, None, rate=0.005, calibration=calibrate(surely_right))
     scores = np.array([-9.0, -4.0, -1.0, 0.0, 1e-6, 1.0])
     assert scorer.calibration is not None
     assert (scorer.calibration.p_value(scores[1:]) < 0.05).all(), "or there is nothing to hold back"
@@ -47,6 +47,8 @@ def test_a_rare_class_that_models_mistake_is_still_learned_from(tmp_path: Path) 
         log_p[batch.y == 1, 0] = 0.0
         return log_p
 
-    kept = Disagreement()._believed(mistakes_the_rare, suspect, (trusted,), 0.3)[-1]
+    kept = Disagreement()._believed(DisagreementScorer(mistakes_the_rare, None, rate=0.005), suspect, (trusted,), 0.3)[
+        -1
+    ]
     assert (kept.y == 1).sum() > 0.3 * (suspect.y == 1).sum()
     assert (kept.y != 1).sum() > 0.6 * (suspect.y != 1).sum()

@@ -1,0 +1,102 @@
+"""How far beyond what was seen the scores of clean rows go: generalised Pareto laws of exceedances.
+
+The exceedances of most distributions over a high start approach such a law (Pickands 1975; Balkema & de Haan 1974).
+Rows on trial that lie between the start and the largest held-out exceedance help to fit it, as rows that were seen only
+because they lie there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq, minimize
+from scipy.special import logsumexp
+
+Vector = npt.NDArray[np.float64]
+
+LIGHTEST, HEAVIEST = 0.05, 0.9  # shapes: never lighter than nearly exponential
+PRIOR_SHAPE = 0.15
+PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
+RESIDUAL_SHAPE, RESIDUAL_SD = 0.2, 0.2  # prior of the shapes of residuals, of which few are lighter than exponential
+GRID = 25  # laws per parameter that an average is taken over
+WIDEST = 2.0  # logarithm of how far from the mean exceedance a scale may lie
+NEGLIGIBLE = 1e-4  # weight of a law, beside the likeliest one's
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """A weighted mean of generalised Pareto laws of exceedances x ≥ 0: P(X ≥ x) = Σ w (1 + ξ x / σ)^(−1 / ξ).
+
+    Attributes:
+        weights: (m,), they sum to 1. scales, shapes: (m,) σ > 0 and ξ > 0.
+    """
+
+    weights: Vector
+    scales: Vector
+    shapes: Vector
+
+    def beyond(self, excess: Vector) -> Vector:
+        """(B,) P(X ≥ x) of exceedances (B,)."""
+        laws = np.power(1 + self.shapes * excess[:, None] / self.scales, -1 / self.shapes)  # (B, m)
+        return np.asarray(laws @ self.weights)
+
+    def exceeded(self, rate: float) -> float:
+        """The exceedance x with P(X ≥ x) = rate."""
+        each = self.scales / self.shapes * (rate**-self.shapes - 1)  # that of each law; theirs is among them
+        if len(each) == 1:
+            return float(each[0])
+        return float(brentq(lambda x: float(self.beyond(np.array([x]))[0]) - rate, each.min(), each.max()))
+
+
+def likeliest_tail(excess: Vector, inside: Vector, lightest: float, heavier: float) -> Tail:
+    """The law of `fit_tail`, its shape made heavier by `heavier` / (number of rows), at most HEAVIEST."""
+    scale, shape = fit_tail(excess, inside, lightest)
+    shape = min(shape + heavier / (len(excess) + len(inside)), HEAVIEST)
+    return Tail(np.ones(1), np.array([scale]), np.array([shape]))
+
+
+def fit_tail(excess: Vector, inside: Vector, lightest: float = LIGHTEST) -> tuple[float, float]:
+    """Scale σ > 0 and shape ξ of the generalised Pareto law.
+
+    Maximises Σ log g(excess) + Σ log [g(inside) / G(max excess)] − PRIOR_ROWS z² / 2, z = (ξ − PRIOR_SHAPE) / (1 +
+    PRIOR_SHAPE); the last term weighs as much as PRIOR_ROWS rows do, since the variance of ξ is (1 + ξ)² / n.
+
+    Args:
+        excess: (k,) positive exceedances. inside: (m,) in (0, max excess], seen only because they lie there.
+        lightest: the least ξ, > 0.
+    """
+    unit = float(excess.mean())
+
+    def loss(parameters: Vector) -> float:
+        sigma, xi = unit * np.exp(parameters[0]), parameters[1]
+        prior = PRIOR_ROWS * ((xi - PRIOR_SHAPE) / (1 + PRIOR_SHAPE)) ** 2 / 2
+        return float(prior - _log_likelihood(excess, inside, sigma, xi))
+
+    best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (lightest, HEAVIEST)]).x
+    return float(unit * np.exp(best[0])), float(best[1])
+
+
+def averaged_tail(excess: Vector, inside: Vector, lightest: float = LIGHTEST) -> Tail:
+    """The mean of all laws, each weighted by its posterior probability given the same rows: what so few of them leave
+    open about scale and shape makes the far tail heavier. Priors: uniform log σ, ξ ~ N(RESIDUAL_SHAPE, RESIDUAL_SD²).
+    """
+    scales = np.repeat(float(excess.mean()) * np.exp(np.linspace(-WIDEST, WIDEST, GRID)), GRID)
+    shapes = np.tile(np.linspace(lightest, HEAVIEST, GRID), GRID)
+    known = np.array(
+        [_log_likelihood(excess, inside, s, xi) for s, xi in zip(scales.tolist(), shapes.tolist(), strict=True)]
+    )
+    known -= ((shapes - RESIDUAL_SHAPE) / RESIDUAL_SD) ** 2 / 2
+    kept = known > known.max() + np.log(NEGLIGIBLE)
+    weights = np.exp(known[kept] - logsumexp(known[kept]))
+    return Tail(weights, scales[kept], shapes[kept])
+
+
+def _log_likelihood(excess: Vector, inside: Vector, scale: float, shape: float) -> float:
+    """Σ log g(excess) + Σ log [g(inside) / G(max excess)]."""
+    surprise = sum(
+        (1 / shape + 1) * np.log1p(shape * x / scale).sum() + len(x) * np.log(scale) for x in (excess, inside)
+    )
+    seen = np.log(-np.expm1(-np.log1p(shape * float(excess.max()) / scale) / shape))  # log G(max excess)
+    return float(-surprise - len(inside) * seen)
