@@ -9,9 +9,9 @@ poison; poison between makes the tail heavier than it is, so that ENOUGH held-ou
 alone. The shape is drawn towards a prior, kept at least (nearly) exponential and made heavier the fewer rows there
 were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
 
-Residuals of targets have no law that promises an exponential tail. Theirs is averaged over all that the rows leave
-open, and as many clean rows lie beyond its start as the lot has between it and the largest held-out score, where that
-is more than the held-out rows say: of thirty, the largest may be small by luck.
+Residuals of targets and distances have no law that promises an exponential tail. Theirs is averaged over all that the
+rows leave open, and as many clean rows lie beyond its start as those of the lot between it and the largest held-out
+score tell, where that is more than the held-out rows say: of thirty, the largest may be small by luck.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from lotgate.tails import LIGHTEST, Tail, averaged_tail, likeliest_tail
+from lotgate.tails import LIGHTEST, Shapes, Tail, averaged_tail, likeliest_tail
 
 Scores = npt.NDArray[np.float64]
 
@@ -122,8 +122,7 @@ def calibrate(
     lot: Scores = NO_SCORES,
     min_rows: int = MIN_ROWS,
     lightest: float = LIGHTEST,
-    *,
-    averaged: bool = False,
+    prior: Shapes | None = None,
 ) -> Calibration:
     """Fits the tail to the scores of held-out clean rows.
 
@@ -131,7 +130,7 @@ def calibrate(
         heldout: (n,) finite scores, n ≥ 1. lot: (N,) of the rows on trial, by the same scorer; may be empty.
         min_rows: fewer held-out rows are ranked only.
         lightest: shape in (0, 1) that the tail has at least.
-        averaged: whether the scores are residuals, whose tail may be of any weight.
+        prior: of scores of which no law is known: their tail is averaged over what the rows leave open about it.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
     n = len(ordered)
@@ -145,9 +144,9 @@ def calibrate(
     inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
     helpful = inside if len(excess) < ENOUGH else NO_SCORES
     at_start = (1 + len(excess)) / (n + 1)
-    if not averaged:
+    if prior is None:
         return Calibration(ordered, start, at_start, likeliest_tail(excess, helpful, lightest, HEAVIER))
-    tail = averaged_tail(excess, helpful, lightest)
+    tail = averaged_tail(excess, helpful, prior)
     seen = 1 - float(tail.beyond(excess.max(keepdims=True))[0])
     of_lot = min(len(inside) / seen, (lot > start).sum()) / max(len(lot), 1)
     return Calibration(ordered, start, max(at_start, float(of_lot)), tail)

@@ -23,7 +23,7 @@ from lotgate.errors import InputError
 from lotgate.findings import findings_frame
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
-from lotgate.tails import LIGHTEST
+from lotgate.tails import LIGHTEST, Shapes
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
@@ -103,14 +103,13 @@ def calibrated(
     clean: Sequence[Dataset],
     lot: Dataset | None = None,
     lightest: float = LIGHTEST,
-    *,
-    averaged: bool = False,
+    prior: Shapes | None = None,
 ) -> S:
     """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail;
     see lotgate.calibration.calibrate.
     """
     inside = NO_SCORES if lot is None else score_all(scorer, (lot,))
-    known = calibrate(score_all(scorer, clean), inside, lightest=lightest, averaged=averaged)
+    known = calibrate(score_all(scorer, clean), inside, lightest=lightest, prior=prior)
     return replace(scorer, calibration=known)
 
 

@@ -8,6 +8,7 @@ because they lie there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +20,21 @@ Vector = npt.NDArray[np.float64]
 LIGHTEST, HEAVIEST = 0.05, 0.9  # shapes: never lighter than nearly exponential
 PRIOR_SHAPE = 0.15
 PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
-RESIDUAL_SHAPE, RESIDUAL_SD = 0.2, 0.2  # prior of the shapes of residuals, of which few are lighter than exponential
 GRID = 25  # laws per parameter that an average is taken over
+THINNEST = 0.01  # shape that an average begins with
 WIDEST = 2.0  # logarithm of how far from the mean exceedance a scale may lie
 NEGLIGIBLE = 1e-4  # weight of a law, beside the likeliest one's
+
+
+class Shapes(NamedTuple):
+    """What is believed of shapes before rows are seen: N(mean, deviation²)."""
+
+    mean: float
+    deviation: float
+
+
+RESIDUALS = Shapes(0.2, 0.2)
+DISTANCES = Shapes(0.1, 0.1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,16 +90,16 @@ def fit_tail(excess: Vector, inside: Vector, lightest: float = LIGHTEST) -> tupl
     return float(unit * np.exp(best[0])), float(best[1])
 
 
-def averaged_tail(excess: Vector, inside: Vector, lightest: float = LIGHTEST) -> Tail:
-    """The mean of all laws, each weighted by its posterior probability given the same rows: what so few of them leave
-    open about scale and shape makes the far tail heavier. Priors: uniform log σ, ξ ~ N(RESIDUAL_SHAPE, RESIDUAL_SD²).
+def averaged_tail(excess: Vector, inside: Vector, prior: Shapes) -> Tail:
+    """The mean of all laws, each weighted by its posterior probability given the same rows and a uniform log σ: what so
+    few of them leave open about scale and shape makes the far tail heavier.
     """
     scales = np.repeat(float(excess.mean()) * np.exp(np.linspace(-WIDEST, WIDEST, GRID)), GRID)
-    shapes = np.tile(np.linspace(lightest, HEAVIEST, GRID), GRID)
+    shapes = np.tile(np.linspace(THINNEST, HEAVIEST, GRID), GRID)
     known = np.array(
         [_log_likelihood(excess, inside, s, xi) for s, xi in zip(scales.tolist(), shapes.tolist(), strict=True)]
     )
-    known -= ((shapes - RESIDUAL_SHAPE) / RESIDUAL_SD) ** 2 / 2
+    known -= ((shapes - prior.mean) / prior.deviation) ** 2 / 2
     kept = known > known.max() + np.log(NEGLIGIBLE)
     weights = np.exp(known[kept] - logsumexp(known[kept]))
     return Tail(weights, scales[kept], shapes[kept])

@@ -20,6 +20,7 @@ from lotgate.errors import InputError
 from lotgate.machines import train_machines
 from lotgate.probe import ProbeSettings, train_probe
 from lotgate.residuals import UsualResidual, usual_residual
+from lotgate.tails import RESIDUALS
 
 MOVED = 0.125  # of an image's side, by which images are moved in training: what they show is what counts
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
@@ -115,7 +116,7 @@ class Disagreement(Detector):
         scorer = self._scorer(partial(_predict_unseen, models), rows)
         if suspect.task == "classification":
             return calibrated(scorer, vetted, suspect, EXPONENTIAL)
-        return calibrated(scorer, vetted, suspect, averaged=True)
+        return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
 
     def _scorer(self, predict: Predict, believed: Sequence[Dataset] = ()) -> DisagreementScorer:
         """Of models, and of believed rows that tell how far targets usually lie from what these models predict."""

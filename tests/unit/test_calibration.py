@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import genpareto, norm
 
 from lotgate.calibration import EXPONENTIAL, calibrate, class_inflation, fit_null, in_each_class
-from lotgate.tails import fit_tail
+from lotgate.tails import RESIDUALS, Shapes, fit_tail
 
 RNG = np.random.default_rng
 
@@ -78,9 +78,9 @@ def test_the_fitted_law_is_the_one_that_was_drawn(shape: float) -> None:
     assert fit_tail(excess[:100], lot[lot < excess[:100].max()]) == known
 
 
-@pytest.mark.parametrize(("lightest", "averaged"), [(EXPONENTIAL, False), (0.05, False), (0.05, True)])
-def test_monotone_positive_and_consistent_with_the_threshold(lightest: float, averaged: bool) -> None:
-    fitted = calibrate(RNG(3).normal(size=200), lightest=lightest, averaged=averaged)
+@pytest.mark.parametrize(("lightest", "prior"), [(EXPONENTIAL, None), (0.05, None), (0.05, RESIDUALS)])
+def test_monotone_positive_and_consistent_with_the_threshold(lightest: float, prior: Shapes | None) -> None:
+    fitted = calibrate(RNG(3).normal(size=200), lightest=lightest, prior=prior)
     p = fitted.p_value(np.linspace(-5, 500, 4000))
     assert (np.diff(p) <= 0).all()
     assert ((p > 0) & (p <= 1)).all()
@@ -94,7 +94,7 @@ def test_few_residuals_leave_their_tail_open(law: str, most: float) -> None:
     rng, averaged, likeliest = RNG(11), [], []
     for n in (19, 30, 50) * 50:
         heldout, lot = LAWS[law](rng, n), LAWS[law](rng, 20 * n)
-        averaged.append((calibrate(heldout, lot, averaged=True).p_value(lot) <= 0.001).mean())
+        averaged.append((calibrate(heldout, lot, prior=RESIDUALS).p_value(lot) <= 0.001).mean())
         likeliest.append((calibrate(heldout, lot).p_value(lot) <= 0.001).mean())
     assert np.mean(averaged) <= most
     assert np.mean(averaged) < 0.7 * np.mean(likeliest)
@@ -102,7 +102,7 @@ def test_few_residuals_leave_their_tail_open(law: str, most: float) -> None:
 
 def test_a_lot_tells_how_much_lies_beyond_an_unlucky_start() -> None:
     heldout, lot = np.abs(RNG(0).normal(size=40)) * 0.6, np.abs(RNG(12).normal(size=800))
-    alone, known = calibrate(heldout, averaged=True), calibrate(heldout, lot, averaged=True)
+    alone, known = calibrate(heldout, prior=RESIDUALS), calibrate(heldout, lot, prior=RESIDUALS)
     assert 2 * alone.at_start < known.at_start == pytest.approx((lot > known.start).mean(), rel=0.2)
     assert (known.p_value(lot) <= 0.05).mean() < 0.5 * (alone.p_value(lot) <= 0.05).mean()
 
