@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
+# modules are compiled once, not by each of the processes that tests start
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: install demo test lint test-slow bench bench-speed bench-de-pois clean
 install: $(STAMP)
