@@ -10,8 +10,8 @@ alone. The shape is drawn towards a prior, kept at least (nearly) exponential an
 were, so that extrapolation errs towards larger p-values unless the true tail is far heavier.
 
 Residuals of targets and distances have no law that promises an exponential tail. Theirs is averaged over all that the
-rows leave open, and as many clean rows lie beyond its start as those of the lot between it and the largest held-out
-score tell, where that is more than the held-out rows say: of thirty, the largest may be small by luck.
+rows leave open, and at least as large a share of clean rows is taken to lie beyond its start as the lot has between it
+and the largest held-out score: of thirty, the largest may be small by luck.
 """
 
 from __future__ import annotations
@@ -146,10 +146,8 @@ def calibrate(
     at_start = (1 + len(excess)) / (n + 1)
     if prior is None:
         return Calibration(ordered, start, at_start, likeliest_tail(excess, helpful, lightest, HEAVIER))
-    tail = averaged_tail(excess, helpful, prior)
-    seen = 1 - float(tail.beyond(excess.max(keepdims=True))[0])
-    of_lot = min(len(inside) / seen, (lot > start).sum()) / max(len(lot), 1)
-    return Calibration(ordered, start, max(at_start, float(of_lot)), tail)
+    between = len(inside) / max(len(lot), 1)
+    return Calibration(ordered, start, max(at_start, between), averaged_tail(excess, helpful, prior))
 
 
 def fit_null(p_values: Scores) -> Null:
