@@ -332,6 +332,7 @@ def test_a_file_that_may_not_grow(tables: Case) -> None:
         "import resource, signal, sys\n"
         "from lotgate import cli\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "sys.dont_write_bytecode = True\n"  # half a compiled module would be everybody's
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, {resource.RLIM_INFINITY}))\n"
         "sys.exit(cli.run(sys.argv[1:]))\n"
     )

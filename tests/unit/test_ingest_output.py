@@ -54,6 +54,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
         from lotgate.errors import OutputError
         from lotgate.ingest import ingest
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        sys.dont_write_bytecode = True  # half a compiled module would be everybody's
         for limit in (20_000, 150_000):  # the first cuts the raw table, the second the store
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
             try:
