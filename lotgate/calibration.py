@@ -32,9 +32,7 @@ TAIL_ROWS = 6
 COMMON = 0.05
 PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
 MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their tail
-EXPONENTIAL = 1e-6  # the lightest shape of log-odds: a calibrated model errs by t nats at most e⁻ᵗ of the time
 ENOUGH = 30  # held-out rows in the tail, which need no help by the lot
-HEAVIER = 1.5  # over the number of rows that the tail was fitted to
 NO_SCORES: Scores = np.zeros(0)
 BULK = 0.2  # p-values above this are of clean rows, but for poison that no p-value shows
 BINS = 8
@@ -129,8 +127,8 @@ def calibrate(
     Args:
         heldout: (n,) finite scores, n ≥ 1. lot: (N,) of the rows on trial, by the same scorer; may be empty.
         min_rows: fewer held-out rows are ranked only.
-        lightest: shape in (0, 1) that the tail has at least.
-        prior: of scores of which no law is known: their tail is averaged over what the rows leave open about it.
+        lightest: shape in (0, 1) that the likeliest tail has at least.
+        prior: of scores of which no law is known: their tail is averaged instead, over what the rows leave open.
     """
     ordered = np.sort(np.asarray(heldout, np.float64))
     n = len(ordered)
@@ -145,7 +143,7 @@ def calibrate(
     helpful = inside if len(excess) < ENOUGH else NO_SCORES
     at_start = (1 + len(excess)) / (n + 1)
     if prior is None:
-        return Calibration(ordered, start, at_start, likeliest_tail(excess, helpful, lightest, HEAVIER))
+        return Calibration(ordered, start, at_start, likeliest_tail(excess, helpful, lightest))
     between = len(inside) / max(len(lot), 1)
     return Calibration(ordered, start, max(at_start, between), averaged_tail(excess, helpful, prior))
 

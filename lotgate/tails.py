@@ -18,6 +18,8 @@ from scipy.special import logsumexp
 Vector = npt.NDArray[np.float64]
 
 LIGHTEST, HEAVIEST = 0.05, 0.9  # shapes: never lighter than nearly exponential
+EXPONENTIAL = 1e-6  # the lightest shape of log-odds: a calibrated model errs by t nats at most e⁻ᵗ of the time
+HEAVIER = 1.5  # over the number of rows that a likeliest law was fitted to
 PRIOR_SHAPE = 0.15
 PRIOR_ROWS = 10  # what the prior shape counts for: few exceedances say little about a shape
 GRID = 25  # laws per parameter that an average is taken over
@@ -62,10 +64,10 @@ class Tail:
         return float(brentq(lambda x: float(self.beyond(np.array([x]))[0]) - rate, each.min(), each.max()))
 
 
-def likeliest_tail(excess: Vector, inside: Vector, lightest: float, heavier: float) -> Tail:
-    """The law of `fit_tail`, its shape made heavier by `heavier` / (number of rows), at most HEAVIEST."""
+def likeliest_tail(excess: Vector, inside: Vector, lightest: float) -> Tail:
+    """The law of `fit_tail`, its shape made heavier by HEAVIER / (number of rows), at most HEAVIEST."""
     scale, shape = fit_tail(excess, inside, lightest)
-    shape = min(shape + heavier / (len(excess) + len(inside)), HEAVIEST)
+    shape = min(shape + HEAVIER / (len(excess) + len(inside)), HEAVIEST)
     return Tail(np.ones(1), np.array([scale]), np.array([shape]))
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from lotgate.calibration import EXPONENTIAL, calibrate, in_each_class
+from lotgate.calibration import calibrate, in_each_class
 from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
@@ -20,7 +19,7 @@ from lotgate.errors import InputError
 from lotgate.machines import train_machines
 from lotgate.probe import ProbeSettings, train_probe
 from lotgate.residuals import UsualResidual, usual_residual
-from lotgate.tails import RESIDUALS
+from lotgate.tails import EXPONENTIAL, RESIDUALS
 
 MOVED = 0.125  # of an image's side, by which images are moved in training: what they show is what counts
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
@@ -39,19 +38,20 @@ class Disagreement(Detector):
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
         Lot and trusted rows are cut into folds by a checksum of the sample id. Model f is trained on both outside fold
-        f, and scores the rows inside, so suspect and trusted rows are treated alike. Classes: s = max_{c ≠ y} log p_f(c
-        | x) − log p_f(y | x). Targets: s = |y − ŷ_f(x)| in units of the median residual of believed rows with
-        predictions like it (lotgate.residuals). Trusted rows, each held out from the model that scores it, give
-        p-values; a tail of log-odds may be as light as an exponential one, that of residuals is averaged over all that
-        the rows leave open (lotgate.tails). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of
-        trusted rows. The first models see trusted rows only; then suspect rows join them, but of either kind none with
-        p ≤ drops[i], and the models are trained again: poison teaches little, good rows teach much, and suspect rows
-        stay exchangeable with trusted ones, which are trimmed alike. A table's models are committees of trees, a linear
-        model and nearest neighbours, weighted by what they make of trusted rows they have not seen (lotgate.committee).
-        Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds;
-        in the last ones images are moved by up to an eighth of their side, at random. After them come machines in
-        `folds` folds (lotgate.machines): logistic regressions on words of small windows, which know more of a few
-        hundred images. log p_f is half the machines', a quarter the sifted and a quarter the last networks'.
+        f, and scores the rows inside, so suspect and trusted rows are treated alike.
+        Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x).
+        Targets: s = |y − ŷ_f(x)| in units of the median residual of believed rows with predictions like it
+        (lotgate.residuals). Trusted rows, each held out from the model that scores it, give p-values; a tail of
+        log-odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
+        (lotgate.tails). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted rows. The
+        first models see trusted rows only; then suspect rows join them, but of either kind none with p ≤ drops[i], and
+        the models are trained again: poison teaches little, good rows teach much, and suspect rows stay exchangeable
+        with trusted ones, which are trimmed alike. A table's models are committees of trees, a linear model and nearest
+        neighbours, weighted by what they make of trusted rows they have not seen (lotgate.committee). Images start from
+        the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last ones
+        images are moved by up to an eighth of their side, at random. After them come machines in `folds` folds
+        (lotgate.machines): logistic regressions on words of small windows, which know more of a few hundred images. log
+        p_f is half the machines', a quarter the sifted and a quarter the last networks'.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
@@ -111,19 +111,22 @@ class Disagreement(Detector):
         rows = list(vetted)  # the first models are of trusted rows only
         models = _committees(rows, vetted, self.folds, KINDS, rng)
         for drop in self.drops:
-            rows = self._believed(self._scorer(partial(_predict_unseen, models), rows), suspect, vetted, drop)
+            rows = self._believed(self._table_scorer(models, rows), suspect, vetted, drop)
             models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
-        scorer = self._scorer(partial(_predict_unseen, models), rows)
+        scorer = self._table_scorer(models, rows)
         if suspect.task == "classification":
             return calibrated(scorer, vetted, suspect, EXPONENTIAL)
         return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
 
-    def _scorer(self, predict: Predict, believed: Sequence[Dataset] = ()) -> DisagreementScorer:
-        """Of models, and of believed rows that tell how far targets usually lie from what these models predict."""
-        usual = None
-        if believed and believed[0].task == "regression":
-            usual = usual_residual(*(np.concatenate(part) for part in zip(*_predicted(predict, believed), strict=True)))
+    def _scorer(self, predict: Predict, usual: UsualResidual | None = None) -> DisagreementScorer:
         return DisagreementScorer(predict, usual, rate=self.rate)
+
+    def _table_scorer(self, models: Sequence[Model], believed: Sequence[Dataset]) -> DisagreementScorer:
+        """Of a model per fold; believed rows tell how far targets usually lie from what these predict."""
+        usual = None
+        if believed[0].task == "regression":
+            usual = usual_residual(_predict_all(models, believed)[:, 0], np.concatenate([d.y for d in believed]))
+        return self._scorer(partial(_predict_unseen, models), usual)
 
     def _believed(
         self, scorer: DisagreementScorer, suspect: Dataset, vetted: Sequence[Dataset], drop: float
@@ -197,11 +200,6 @@ def _predict_all(models: Sequence[Model], datasets: Sequence[Dataset]) -> Predic
 def _mean(predictions: Sequence[Predict], batch: Batch) -> Predictions:
     """(B, K) mean log-probabilities of models that have not seen the rows: no single one's slip convicts."""
     return np.asarray(np.mean([predict(batch) for predict in predictions], axis=0))
-
-
-def _predicted(predict: Predict, rows: Sequence[Dataset]) -> Iterator[tuple[Predictions, npt.NDArray[Any]]]:
-    """Predictions (b,) and targets (b,) of all rows."""
-    return ((predict(batch)[:, 0], batch.y) for d in rows for batch in d.batches(SCAN_BATCH))
 
 
 def _silent(words: str) -> None:

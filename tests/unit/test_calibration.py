@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto, norm
 
-from lotgate.calibration import EXPONENTIAL, calibrate, class_inflation, fit_null, in_each_class
-from lotgate.tails import RESIDUALS, Shapes, fit_tail
+from lotgate.calibration import calibrate, class_inflation, fit_null, in_each_class
+from lotgate.tails import EXPONENTIAL, RESIDUALS, Shapes, fit_tail
 
 RNG = np.random.default_rng
 
