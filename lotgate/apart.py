@@ -23,6 +23,7 @@ from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.mixtures import (
     EXPLAINED,
+    THIN,
     Mask,
     Vector,
     fisher,
@@ -33,12 +34,13 @@ from lotgate.mixtures import (
     one_thread,
     pooled_evidence,
     size_p_value,
-    thin,
+    trusted_part,
 )
 from lotgate.pixels import COARSE, PASS_BATCH, Basis, View, fit_basis, vectors
 from lotgate.whitened import Classes, Reduced, Rows, WhiteClass, whitened
 
 MOST_ROWS = 5_000  # of the lot, and of the trusted rows: a sample of them tells what groups there are
+MIXED = 0.3  # trusted rows of a group, as a part of those expected, where no purer group of its class is accused
 APART = 0.01  # p-value of the separation up to which a group carries a pattern, of contradictions the same
 BEYOND = 0.95  # share of the others that a group must lie beyond
 VARIED = 0.1  # variance of a group beside that of its class: less, and its images are repeats of one another
@@ -126,14 +128,16 @@ class StandsApart(Detector):
         everyone = np.ones(len(rows.y), bool)
         with one_thread():
             whites = whitened(rows, seeds, everyone, self.min_rows, MIN_OTHERS, lend=True)
-            components = self._judged_components(whites, shifted=shifted)
-            tails = _judged([self._tails(white) for white in whites], (), shifted=shifted)
             vouched = whitened(rows, seeds, rows.trusted, self.min_rows, MIN_VOUCHED, lend=False)
-            return components + self._judged_components(vouched, shifted=shifted), tails
+            tails = Found(tuple(map(self._tails, whites)))
+            found = (self._found(whites), self._found(vouched), tails)
+        pure, mixed = ([f.judged(cleanest, shifted=shifted) for f in found] for cleanest in (THIN, MIXED))
+        components, of_vouched, of_tails = purest(pure, mixed, self.rate)
+        return components + of_vouched, of_tails
 
-    def _judged_components(self, whites: Sequence[WhiteClass], *, shifted: bool) -> tuple[JudgedClass, ...]:
-        views = [self._components(white) for white in whites]
-        return _judged(views, self._further_natural(whites, views), shifted=shifted)
+    def _found(self, whites: Sequence[WhiteClass]) -> Found:
+        views = tuple(map(self._components, whites))
+        return Found(views, tuple(self._further_natural(whites, views)))
 
     def _further_natural(self, whites: Sequence[WhiteClass], views: Sequence[ClassView]) -> list[Group]:
         """Natural groups in the next principal components, as far as there are few in the first ones."""
@@ -180,7 +184,7 @@ class StandsApart(Detector):
             inside=inside,
             n=int(group.sum()),
             separation=separation(reduced.own[group], reduced.own[~mine], reduced.others, kind.level),
-            thin=thin(share, inside, n_trusted),
+            clean=trusted_part(share, inside, n_trusted),
             varied=kind.spread(own.looks[group]) >= VARIED * kind.spread(own.looks[~mine]),
             contradicted=contradicted(own.contradicted[group], own.contradicted[own.trusted]),
         )
@@ -193,7 +197,8 @@ class Group:
     Attributes:
         c: its class. p_size: of its size, given its trusted rows. inside: these. n: its rows of the lot.
         separation: how far it stands apart.
-        thin: whether trusted rows are next to absent. varied: whether its images differ from one another.
+        clean: about which part of it is clean, as its trusted rows say. varied: whether its images differ from one
+            another.
         contradicted: whether models of trusted rows contradict its labels; see the function of that name.
     """
 
@@ -202,7 +207,7 @@ class Group:
     inside: int
     n: int
     separation: float
-    thin: bool
+    clean: float
     varied: bool
     contradicted: bool
 
@@ -211,9 +216,11 @@ class Group:
         """Trusted rows are in it, as many as there should be: clean rows make such groups."""
         return self.inside > 0 and self.p_size > EXPLAINED
 
-    def p_value(self, natural: Sequence[Group], *, shifted: bool) -> float:
-        """Of the whole group, given the natural ones of all classes, and whether the lot is shifted."""
-        if self.p_size > EXPLAINED or not self.thin or not self.varied:
+    def p_value(self, natural: Sequence[Group], cleanest: float, *, shifted: bool) -> float:
+        """Of the whole group, given the natural ones of all classes, which part of it may be clean, and whether the lot
+        is shifted.
+        """
+        if self.p_size > EXPLAINED or self.clean > cleanest or not self.varied:
             return 1.0
         p_pattern = self.p_pattern(natural)
         credible = self.contradicted or (p_pattern <= APART and not shifted)
@@ -257,9 +264,9 @@ class ClassView:
         """The candidates."""
         return (g for cut in self.cuts for g in cut.groups if g)
 
-    def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedClass:
+    def judged(self, natural: Sequence[Group], cleanest: float, *, shifted: bool) -> JudgedClass:
         """With a p-value per component; see Group.p_value."""
-        p = [[g.p_value(natural, shifted=shifted) if g else np.nan for g in cut.groups] for cut in self.cuts]
+        p = [[g.p_value(natural, cleanest, shifted=shifted) if g else np.nan for g in cut.groups] for cut in self.cuts]
         return JudgedClass(self, tuple(map(np.array, p)))
 
 
@@ -270,6 +277,10 @@ class JudgedClass:
     view: ClassView
     p: tuple[Vector, ...]
 
+    def least(self) -> float:
+        """The least p-value of a candidate; 1 of none."""
+        return min((float(np.nanmin(p, initial=1.0)) for p in self.p), default=1.0)
+
     def p_values(self, x: Vector) -> Iterator[Vector]:
         """Per cut, the p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
         reduced = x @ self.view.axes - self.view.centre
@@ -278,10 +289,30 @@ class JudgedClass:
             yield np.where(inside >= 0, p[inside], 1.0)
 
 
-def _judged(views: Sequence[ClassView], further: Sequence[Group], *, shifted: bool) -> tuple[JudgedClass, ...]:
-    """Views made in the same way, on the scale of the natural groups of all of them, and of further ones."""
-    natural = [*(g for view in views for g in view.groups if g.natural), *further]
-    return tuple(view.judged(natural, shifted=shifted) for view in views)
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Views of all classes, made in the same way, and further natural groups, which help to tell how far such stand
+    apart.
+    """
+
+    views: tuple[ClassView, ...]
+    further: tuple[Group, ...] = ()
+
+    def judged(self, cleanest: float, *, shifted: bool) -> tuple[JudgedClass, ...]:
+        """On the scale of the natural groups of all classes; see Group.p_value."""
+        natural = [*(g for view in self.views for g in view.groups if g.natural), *self.further]
+        return tuple(view.judged(natural, cleanest, shifted=shifted) for view in self.views)
+
+
+def purest(
+    pure: Sequence[tuple[JudgedClass, ...]], mixed: Sequence[tuple[JudgedClass, ...]], rate: float
+) -> Iterator[tuple[JudgedClass, ...]]:
+    """Per way, each class as it is judged where only pure groups count, if one of them has p ≤ rate in any way; as
+    mixed ones count, too, otherwise.
+    """
+    accused = {judged.view.c for way in pure for judged in way if judged.least() <= rate}
+    for strictly, widely in zip(pure, mixed, strict=True):
+        yield tuple(s if s.view.c in accused else w for s, w in zip(strictly, widely, strict=True))
 
 
 @dataclass(frozen=True, eq=False)

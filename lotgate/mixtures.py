@@ -42,9 +42,11 @@ def size_p_value(share: float, inside: int, n_trusted: int, tolerance: float) ->
     return float(binom.cdf(inside, n_trusted, share / tolerance)) if share > 0 else 1.0
 
 
-def thin(share: float, inside: int, n_trusted: int) -> bool:
-    """Whether trusted rows are next to absent from a group with that share of the class: clean rows are, too."""
-    return inside <= THIN * share * n_trusted
+def trusted_part(share: float, inside: int, n_trusted: int) -> float:
+    """Trusted rows of a group with that share of the class, as a part of those expected; 1 of no group. Clean rows are
+    drawn like trusted ones: about this part of the group is clean.
+    """
+    return inside / (share * n_trusted) if share > 0 else 1.0
 
 
 def fisher(*p_values: float) -> float:

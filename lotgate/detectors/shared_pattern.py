@@ -52,10 +52,11 @@ class SharedPattern(StandsApart):
         far apart natural groups stand in such images. Two classes may have fewer than 15 of them; those that mixtures
         over the next principal components find then help.
         p_j = P(χ²₄ ≥ −2 ln p_size − 2 ln p_pattern) (Fisher); 1 where p_size > .5, where more than a tenth of the
-        trusted rows that belong there are there, where its images vary less than a tenth as much as those of its class
-        (repeats of one image; of a tail, their median rows), and where p_pattern > .01 and models of trusted rows
-        (lotgate.crossfit) do not contradict the labels of most of it, oftener than of the class's trusted rows (at p ≤
-        .01): it is a style. A row scores −log₁₀ of the harmonic
+        trusted rows that belong there are there (three tenths, if so no group of the class has p_j ≤ `rate`: a faint
+        trigger's group has clean rows in it, but is mostly planted), where its images vary less than a tenth as much as
+        those of its class (repeats of one image; of a tail, their median rows), and where p_pattern > .01 and models of
+        trusted rows (lotgate.crossfit) do not contradict the labels of most of it, oftener than of the class's trusted
+        rows (at p ≤ .01): it is a style. A row scores −log₁₀ of the harmonic
         mean of the p_j of its components, or of those of the tails that it is in where that is more: neither way
         dilutes the other, at up to twice the false alarms; the decision rule (lotgate.findings) pays for the many
         groups. In a shifted lot (lotgate.shift) p_j = 1 unless models of trusted rows contradict most of the group, and

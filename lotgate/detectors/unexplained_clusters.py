@@ -16,6 +16,7 @@ from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, Scorer, Scores
 from lotgate.mixtures import (
     EXPLAINED,
+    THIN,
     Mask,
     Vector,
     fisher,
@@ -25,7 +26,7 @@ from lotgate.mixtures import (
     pooled_evidence,
     principal_axes,
     size_p_value,
-    thin,
+    trusted_part,
 )
 from lotgate.probe import Probe
 
@@ -160,7 +161,7 @@ class UnexplainedClusters(Detector):
         p_excess = excess_p_value(strange, expected) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
-            return (p if thin(share, inside, n_trusted) else 1.0), -np.inf
+            return (p if trusted_part(share, inside, n_trusted) <= THIN else 1.0), -np.inf
         clean = max(clean_share(share, inside, n_trusted), 2 * float((own[mine] < usual.median).mean()))
         return p, usual.large if clean > MIXED else max(usual.median, usual_least(own[mine]))
 

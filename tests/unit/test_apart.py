@@ -11,20 +11,25 @@ from lotgate.apart import (
     APART,
     COMPONENT,
     FEW_NATURAL,
+    MIXED,
     TAIL,
     VARIED,
+    ClassView,
     Group,
+    JudgedClass,
     beyond_largest,
     contradicted,
+    purest,
     separation,
     spread,
     usual_spread,
 )
+from lotgate.mixtures import THIN
 from lotgate.whitened import Rows, whitened
 
-NEWS = Group(c=0, p_size=0.02, inside=0, n=40, separation=30.0, thin=True, varied=True, contradicted=False)
+NEWS = Group(c=0, p_size=0.02, inside=0, n=40, separation=30.0, clean=0.0, varied=True, contradicted=False)
 NATURAL = [
-    Group(c=0, p_size=0.9, inside=9, n=40, separation=s, thin=False, varied=True, contradicted=False)
+    Group(c=0, p_size=0.9, inside=9, n=40, separation=s, clean=0.9, varied=True, contradicted=False)
     for s in np.linspace(-1, 3, 60)
 ]
 
@@ -34,14 +39,15 @@ NATURAL = [
     [
         ({}, True),
         ({"p_size": 0.6}, False),
-        ({"thin": False}, False),
+        ({"clean": 0.1}, True),
+        ({"clean": 0.11}, False),
         ({"varied": False}, False),
         ({"separation": 1.0}, False),
         ({"separation": 1.0, "contradicted": True}, True),
     ],
 )
 def test_what_it_takes_to_accuse_a_group(change: dict[str, float | bool], accused: bool) -> None:
-    assert (replace(NEWS, **change).p_value(NATURAL, shifted=False) < 1) == accused  # type: ignore[arg-type]
+    assert (replace(NEWS, **change).p_value(NATURAL, THIN, shifted=False) < 1) == accused  # type: ignore[arg-type]
 
 
 def test_a_group_is_compared_with_natural_ones_of_its_size() -> None:
@@ -51,12 +57,12 @@ def test_a_group_is_compared_with_natural_ones_of_its_size() -> None:
 
 
 def test_in_a_shifted_lot_a_pattern_alone_accuses_nobody() -> None:
-    assert NEWS.p_value(NATURAL, shifted=True) == 1
-    assert replace(NEWS, contradicted=True).p_value(NATURAL, shifted=True) < 1
+    assert NEWS.p_value(NATURAL, THIN, shifted=True) == 1
+    assert replace(NEWS, contradicted=True).p_value(NATURAL, THIN, shifted=True) < 1
 
 
 def test_without_natural_groups_nobody_is_accused_for_a_pattern() -> None:
-    assert NEWS.p_value([], shifted=False) == 1
+    assert NEWS.p_value([], THIN, shifted=False) == 1
 
 
 def test_separation_in_one_dimension_by_hand() -> None:
@@ -143,3 +149,21 @@ def test_a_class_that_models_do_not_know_is_contradicted_as_such(
     """Models contradicted the labels of 12 of 17 trusted faults, and of most faults of a clean lot."""
     group, trusted = np.arange(n) < many, np.arange(of_trusted[1]) < of_trusted[0]
     assert contradicted(group, trusted) == says
+
+
+def test_mixed_groups_count_where_no_pure_one_of_their_class_is_accused_in_any_way() -> None:
+    """Waves on digits: three of 36 trusted rows fell into their group, and nobody was accused. Where a purer group is
+    known, a mixed one would only add clean rows to it."""
+
+    def judged(c: int, *p: float) -> JudgedClass:
+        return JudgedClass(ClassView(c, np.zeros(1), np.eye(1), ()), (np.array(p),))
+
+    pure = [(judged(0, 1.0), judged(1, 0.4, np.nan)), (judged(0, 0.004), judged(1, np.nan))]
+    mixed = [(judged(0, 0.001), judged(1, 0.002, np.nan)), (judged(0, 0.001), judged(1, np.nan))]
+    assert list(purest(pure, mixed, 0.005)) == [(pure[0][0], mixed[0][1]), (pure[1][0], mixed[1][1])]
+
+
+@pytest.mark.parametrize(("clean", "accused"), [(0.05, (True, True)), (0.2, (False, True)), (0.35, (False, False))])
+def test_a_group_with_some_trusted_rows_is_a_mixed_one(clean: float, accused: tuple[bool, bool]) -> None:
+    found = [replace(NEWS, clean=clean).p_value(NATURAL, most, shifted=False) < 1 for most in (THIN, MIXED)]
+    assert tuple(found) == accused
