@@ -159,7 +159,10 @@ def _success(goal: str, rows: pd.DataFrame) -> Goal:
         return _unmeasured(goal, wanted)
     by = rows.groupby(KEYS)[["attack_success_kept", "attack_success_perfect"]].mean()
     kept, perfect = by["attack_success_kept"], by["attack_success_perfect"]
-    measured = f"{kept.max():.3f} at worst, {kept.mean():.3f} on average (after a perfect filter {perfect.mean():.3f})"
+    beyond = (kept - perfect).max()  # some triggers make any model see the target, as noise does of two steel defects
+    measured = (
+        f"{kept.max():.3f} at worst, {kept.mean():.3f} on average; beyond a perfect filter {beyond:+.3f} at worst"
+    )
     short = int((kept > 0.03).sum())
     return Goal(goal, wanted, measured, short == 0, _name(kept.idxmax()), len(by), short)
 
