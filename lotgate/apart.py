@@ -131,8 +131,7 @@ class StandsApart(Detector):
             vouched = whitened(rows, seeds, rows.trusted, self.min_rows, MIN_VOUCHED, lend=False)
             tails = Found(tuple(map(self._tails, whites)))
             found = (self._found(whites), self._found(vouched), tails)
-        pure, mixed = ([f.judged(cleanest, shifted=shifted) for f in found] for cleanest in (THIN, MIXED))
-        components, of_vouched, of_tails = purest(pure, mixed, self.rate)
+        components, of_vouched, of_tails = purest([f.judged(shifted=shifted) for f in found], self.rate)
         return components + of_vouched, of_tails
 
     def _found(self, whites: Sequence[WhiteClass]) -> Found:
@@ -216,11 +215,14 @@ class Group:
         """Trusted rows are in it, as many as there should be: clean rows make such groups."""
         return self.inside > 0 and self.p_size > EXPLAINED
 
-    def p_value(self, natural: Sequence[Group], cleanest: float, *, shifted: bool) -> float:
-        """Of the whole group, given the natural ones of all classes, which part of it may be clean, and whether the lot
-        is shifted.
-        """
-        if self.p_size > EXPLAINED or self.clean > cleanest or not self.varied:
+    @property
+    def pure(self) -> bool:
+        """Trusted rows are next to absent: clean rows are, too."""
+        return self.clean <= THIN
+
+    def p_value(self, natural: Sequence[Group], *, shifted: bool) -> float:
+        """Of the whole group, given the natural ones of all classes, and whether the lot is shifted."""
+        if self.p_size > EXPLAINED or self.clean > MIXED or not self.varied:
             return 1.0
         p_pattern = self.p_pattern(natural)
         credible = self.contradicted or (p_pattern <= APART and not shifted)
@@ -264,9 +266,9 @@ class ClassView:
         """The candidates."""
         return (g for cut in self.cuts for g in cut.groups if g)
 
-    def judged(self, natural: Sequence[Group], cleanest: float, *, shifted: bool) -> JudgedClass:
+    def judged(self, natural: Sequence[Group], *, shifted: bool) -> JudgedClass:
         """With a p-value per component; see Group.p_value."""
-        p = [[g.p_value(natural, cleanest, shifted=shifted) if g else np.nan for g in cut.groups] for cut in self.cuts]
+        p = [[g.p_value(natural, shifted=shifted) if g else np.nan for g in cut.groups] for cut in self.cuts]
         return JudgedClass(self, tuple(map(np.array, p)))
 
 
@@ -277,9 +279,16 @@ class JudgedClass:
     view: ClassView
     p: tuple[Vector, ...]
 
+    @property
     def least(self) -> float:
         """The least p-value of a candidate; 1 of none."""
         return min((float(np.nanmin(p, initial=1.0)) for p in self.p), default=1.0)
+
+    @property
+    def pure(self) -> JudgedClass:
+        """The same, where mixed groups count for nothing."""
+        mixed = [[g is not None and not g.pure for g in cut.groups] for cut in self.view.cuts]
+        return JudgedClass(self.view, tuple(np.where(m, 1.0, p) for m, p in zip(mixed, self.p, strict=True)))
 
     def p_values(self, x: Vector) -> Iterator[Vector]:
         """Per cut, the p-value (B,) of the component that each row of x (B, m) belongs to; 1 where of none."""
@@ -298,21 +307,16 @@ class Found:
     views: tuple[ClassView, ...]
     further: tuple[Group, ...] = ()
 
-    def judged(self, cleanest: float, *, shifted: bool) -> tuple[JudgedClass, ...]:
+    def judged(self, *, shifted: bool) -> tuple[JudgedClass, ...]:
         """On the scale of the natural groups of all classes; see Group.p_value."""
         natural = [*(g for view in self.views for g in view.groups if g.natural), *self.further]
-        return tuple(view.judged(natural, cleanest, shifted=shifted) for view in self.views)
+        return tuple(view.judged(natural, shifted=shifted) for view in self.views)
 
 
-def purest(
-    pure: Sequence[tuple[JudgedClass, ...]], mixed: Sequence[tuple[JudgedClass, ...]], rate: float
-) -> Iterator[tuple[JudgedClass, ...]]:
-    """Per way, each class as it is judged where only pure groups count, if one of them has p ≤ rate in any way; as
-    mixed ones count, too, otherwise.
-    """
-    accused = {judged.view.c for way in pure for judged in way if judged.least() <= rate}
-    for strictly, widely in zip(pure, mixed, strict=True):
-        yield tuple(s if s.view.c in accused else w for s, w in zip(strictly, widely, strict=True))
+def purest(ways: Sequence[tuple[JudgedClass, ...]], rate: float) -> Iterator[tuple[JudgedClass, ...]]:
+    """The same ways; in a class of which a pure group has p ≤ rate in any of them, mixed groups count for nothing."""
+    accused = {judged.view.c for way in ways for judged in way if judged.pure.least <= rate}
+    return (tuple(judged.pure if judged.view.c in accused else judged for judged in way) for way in ways)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.mixture import GaussianMixture
 
 from lotgate.apart import (
     APART,
     COMPONENT,
     FEW_NATURAL,
-    MIXED,
     TAIL,
     VARIED,
     ClassView,
+    Cut,
     Group,
     JudgedClass,
     beyond_largest,
@@ -24,7 +25,6 @@ from lotgate.apart import (
     spread,
     usual_spread,
 )
-from lotgate.mixtures import THIN
 from lotgate.whitened import Rows, whitened
 
 NEWS = Group(c=0, p_size=0.02, inside=0, n=40, separation=30.0, clean=0.0, varied=True, contradicted=False)
@@ -39,15 +39,15 @@ NATURAL = [
     [
         ({}, True),
         ({"p_size": 0.6}, False),
-        ({"clean": 0.1}, True),
-        ({"clean": 0.11}, False),
+        ({"clean": 0.3}, True),
+        ({"clean": 0.31}, False),
         ({"varied": False}, False),
         ({"separation": 1.0}, False),
         ({"separation": 1.0, "contradicted": True}, True),
     ],
 )
 def test_what_it_takes_to_accuse_a_group(change: dict[str, float | bool], accused: bool) -> None:
-    assert (replace(NEWS, **change).p_value(NATURAL, THIN, shifted=False) < 1) == accused  # type: ignore[arg-type]
+    assert (replace(NEWS, **change).p_value(NATURAL, shifted=False) < 1) == accused  # type: ignore[arg-type]
 
 
 def test_a_group_is_compared_with_natural_ones_of_its_size() -> None:
@@ -57,12 +57,12 @@ def test_a_group_is_compared_with_natural_ones_of_its_size() -> None:
 
 
 def test_in_a_shifted_lot_a_pattern_alone_accuses_nobody() -> None:
-    assert NEWS.p_value(NATURAL, THIN, shifted=True) == 1
-    assert replace(NEWS, contradicted=True).p_value(NATURAL, THIN, shifted=True) < 1
+    assert NEWS.p_value(NATURAL, shifted=True) == 1
+    assert replace(NEWS, contradicted=True).p_value(NATURAL, shifted=True) < 1
 
 
 def test_without_natural_groups_nobody_is_accused_for_a_pattern() -> None:
-    assert NEWS.p_value([], THIN, shifted=False) == 1
+    assert NEWS.p_value([], shifted=False) == 1
 
 
 def test_separation_in_one_dimension_by_hand() -> None:
@@ -155,15 +155,14 @@ def test_mixed_groups_count_where_no_pure_one_of_their_class_is_accused_in_any_w
     """Waves on digits: three of 36 trusted rows fell into their group, and nobody was accused. Where a purer group is
     known, a mixed one would only add clean rows to it."""
 
+    pure, mixed = replace(NEWS, clean=0.1), replace(NEWS, clean=0.2)
+
     def judged(c: int, *p: float) -> JudgedClass:
-        return JudgedClass(ClassView(c, np.zeros(1), np.eye(1), ()), (np.array(p),))
+        groups = (pure, mixed, None)[: len(p)]
+        cut = Cut(slice(None), GaussianMixture(len(p)), groups)
+        return JudgedClass(ClassView(c, np.zeros(1), np.eye(1), (cut,)), (np.array(p),))
 
-    pure = [(judged(0, 1.0), judged(1, 0.4, np.nan)), (judged(0, 0.004), judged(1, np.nan))]
-    mixed = [(judged(0, 0.001), judged(1, 0.002, np.nan)), (judged(0, 0.001), judged(1, np.nan))]
-    assert list(purest(pure, mixed, 0.005)) == [(pure[0][0], mixed[0][1]), (pure[1][0], mixed[1][1])]
-
-
-@pytest.mark.parametrize(("clean", "accused"), [(0.05, (True, True)), (0.2, (False, True)), (0.35, (False, False))])
-def test_a_group_with_some_trusted_rows_is_a_mixed_one(clean: float, accused: tuple[bool, bool]) -> None:
-    found = [replace(NEWS, clean=clean).p_value(NATURAL, most, shifted=False) < 1 for most in (THIN, MIXED)]
-    assert tuple(found) == accused
+    ways = [(judged(0, 0.9, 0.001), judged(1, 0.4, 0.002, np.nan)), (judged(0, 0.004, 0.003), judged(1, 1.0))]
+    found = [[list(j.p[0]) for j in way] for way in purest(ways, 0.005)]
+    assert found[0][0] == [0.9, 1.0] and found[1][0] == [0.004, 1.0], "a pure group of class 0 is accused in one way"
+    assert found[0][1][:2] == [0.4, 0.002] and np.isnan(found[0][1][2]) and found[1][1] == [1.0]
