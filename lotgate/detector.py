@@ -20,9 +20,10 @@ from lotgate.calibration import NO_SCORES, Calibration, calibrate, fit_null, in_
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
-from lotgate.findings import findings_frame
+from lotgate.findings import best_limit, findings_frame
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
+from lotgate.surplus import ALONE, COST, MOST_CLEAN, of_surplus
 from lotgate.tails import LIGHTEST, Shapes
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
@@ -134,6 +135,9 @@ class Detector(BaseModel):
     crossfitted: ClassVar[bool] = False
     """Whether models that have not seen them score all trusted rows, not only the held-out half: all of them then tell
     in which classes p-values are too small."""
+    counts_surplus: ClassVar[bool] = False
+    """Whether, in a lot that is drawn like the trusted rows, what it says of a class as a whole counts too; see
+    lotgate.surplus. For cross-fitted ones."""
     needs_contradiction: ClassVar[bool] = False
     """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
 
@@ -176,14 +180,37 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFram
     in a shifted lot.
     """
     findings = score_dataset(detector.name, scorer, evidence.suspect)
-    p_values = findings["p_value"].to_numpy(np.float64)
-    suspect = evidence.suspect
+    scored = findings["p_value"].to_numpy(np.float64)
     unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
-    if suspect.task == "classification" and any(map(len, unseen)):
-        vetted = scorer.p_value(score_all(scorer, unseen))
-        vetted_y = np.concatenate([d.y for d in unseen])
-        p_values = in_each_class(p_values, suspect.y, vetted, vetted_y, len(suspect.classes))
+    p_values = beside_trusted(scored, detector, scorer, evidence, unseen) if any(map(len, unseen)) else scored
     return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
+
+
+def beside_trusted(
+    scored: Scores, detector: Detector, scorer: Scorer, evidence: Evidence, unseen: Sequence[Dataset]
+) -> Scores:
+    """(N,) p-values beside those of trusted rows: right in each class, and with what a surplus there says of its rows.
+
+    Args:
+        scored: (N,) p-values of the scores. unseen: trusted rows that the scorer's models have not seen.
+    """
+    suspect, known = evidence.suspect, scorer.p_value(score_all(scorer, unseen))
+    y, known_y = _classes((suspect,)), _classes(unseen)
+    p_values, known_p = scored, known
+    if suspect.task == "classification":
+        p_values, known_p = (
+            in_each_class(p, of, known, known_y, len(suspect.classes)) for p, of in ((scored, y), (known, known_y))
+        )
+    if not detector.counts_surplus or evidence.shift.certain:
+        return p_values
+    _, limit = best_limit(p_values, ALONE, COST, MOST_CLEAN)  # of those accused singly
+    return np.minimum(p_values, of_surplus(scored, y, known, known_y, p_values > limit, known_p > limit))
+
+
+def _classes(datasets: Sequence[Dataset]) -> npt.NDArray[np.int64]:
+    """(N,) class of each row, 0 for all where labels are targets."""
+    y = np.concatenate([d.y for d in datasets])
+    return np.asarray(y, np.int64) if datasets[0].task == "classification" else np.zeros(len(y), np.int64)
 
 
 def in_shifted_lot(p_values: Scores, detector: Detector, evidence: Evidence) -> Scores:

@@ -264,7 +264,7 @@ def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], poli
 
     def answer(name: str, scope: Mask) -> tuple[float, float]:
         p = p_values[name]
-        gain, limit = _best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
+        gain, limit = best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
         group = scope & (p <= limit) & ~found[name]
         explained = name in policy.groups and 2 * (group & left).sum() < group.sum()
         return (0.0, 0.0) if explained else (gain, limit)
@@ -292,7 +292,7 @@ def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mas
     return [labels == name for name, n in zip(names, counts, strict=True) if n >= SUSPECTED * found.sum()]
 
 
-def _best_limit(p_values: Floats, rate: float, cost: float, largest: float) -> tuple[float, float]:
+def best_limit(p_values: Floats, rate: float, cost: float, largest: float) -> tuple[float, float]:
     """The largest gain and the limit that yields it, at most `largest`; no gain where the voter may not speak."""
     ordered = np.sort(p_values)
     ordered = ordered[ordered <= largest]

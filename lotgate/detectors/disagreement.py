@@ -51,7 +51,9 @@ class Disagreement(Detector):
         the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last ones
         images are moved by up to an eighth of their side, at random. After them come machines in `folds` folds
         (lotgate.machines): logistic regressions on words of small windows, which know more of a few hundred images. log
-        p_f is half the machines', a quarter the sifted and a quarter the last networks'.
+        p_f is half the machines', a quarter the sifted and a quarter the last networks'. In a lot drawn like the
+        trusted rows, the most contradicted rows of a class are accused together where they are too many beside its
+        trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are accused singly are not counted.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
@@ -59,7 +61,8 @@ class Disagreement(Detector):
         for 2,000 photographs in ten classes on one core.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
-        al., IEEE S&P 2018 (TRIM); words of windows: Coates, Ng, Lee, AISTATS 2011, section 3.
+        al., IEEE S&P 2018 (TRIM); words of windows: Coates, Ng, Lee, AISTATS 2011, section 3; a surplus: Durbin,
+        Distribution Theory for Tests Based on the Sample Distribution Function, 1973, section 2.
     Differs:
         No joint noise matrix and no poison rate: scores are compared with those of trusted rows. Rows are
         trimmed by p-value, not to an assumed number of clean ones.
@@ -70,6 +73,7 @@ class Disagreement(Detector):
     tasks: ClassVar = frozenset({"classification", "regression"})
     needs: ClassVar = frozenset({"trusted"})
     crossfitted: ClassVar = True
+    counts_surplus: ClassVar = True
     reason: ClassVar = "models trained without it contradict its label"
 
     folds: Annotated[int, Field(ge=2, le=20)] = 5

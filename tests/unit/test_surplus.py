@@ -1,0 +1,149 @@
+"""A surplus of suspicious rows in a class: counted exactly, silent on lots that are like the trusted rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotgate.checks import example
+from lotgate.data import Batch, Task
+from lotgate.detector import CalibratedScorer, Evidence, Scores, calibrated, judge
+from lotgate.detectors.disagreement import Disagreement
+from lotgate.detectors.trusted_distance import TrustedDistance
+from lotgate.shift import Shift
+from lotgate.surplus import COST, LEVEL, of_surplus, reached, surplus
+
+RNG = np.random.default_rng
+
+
+@pytest.mark.parametrize("boundary", [[2.0], [1.0, 3.5], [2.5, 3.0, 5.0], [4.0, 4.0, 4.0, 5.0]])
+@pytest.mark.parametrize("first", [4, 8])
+def test_the_probability_against_all_orders(boundary: list[float], first: int) -> None:
+    n_lot, n_trusted, hits = 5, 3, 0
+    for places in combinations(range(n_lot + n_trusted), n_trusted):
+        came = np.isin(np.arange(n_lot + n_trusted), places).cumsum()[:first]
+        lot = np.arange(1, first + 1) - came
+        hits += any(j < len(boundary) and k >= boundary[j] for k, j in zip(lot, came, strict=True))
+    assert reached(n_lot, n_trusted, first, np.array(boundary)) == pytest.approx(hits / comb(8, 3))
+
+
+@pytest.mark.parametrize(("n_lot", "n_trusted"), [(60, 12), (150, 30), (400, 70)])
+def test_lots_like_the_trusted_rows_have_a_surplus_as_often_as_it_says(n_lot: int, n_trusted: int) -> None:
+    rng = RNG(0)
+    p = np.array([surplus(rng.random(n_lot), rng.random(n_trusted), 0.05 * n_lot)[0] for _ in range(2000)])
+    for level in (0.3, 0.1, 0.02):
+        assert (p <= level).mean() <= level + 3 * np.sqrt(level * (1 - level) / len(p))
+
+
+def test_ties_make_no_surplus() -> None:
+    """Of models that call many rows equally odd, one value holds rows of both kinds."""
+    rng, p = RNG(1), []
+    for _ in range(1000):
+        lot, trusted = (np.round(rng.random(n), 1) for n in (150, 30))
+        p.append(surplus(lot, trusted, 5.0)[0])
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.02
+
+
+def flipped(rng: np.random.Generator, planted: int = 44) -> tuple[np.ndarray, ...]:
+    """Two classes of 350 rows and 70 trusted ones; planted rows of class 0 lie about where its largest trusted do."""
+    p, y = rng.uniform(0.1, 1, 700), np.repeat([0, 1], 350)
+    p[:planted] = rng.uniform(0, 0.03, planted)
+    known, known_y = np.tile(np.linspace(0.1, 1, 70), 2), np.repeat([0, 1], 70)
+    return p, y, known, known_y
+
+
+def test_rows_that_no_p_value_accuses_are_found_together() -> None:
+    p, y, known, known_y = flipped(RNG(2))
+    every = np.ones(700, bool), np.ones(140, bool)
+    found = of_surplus(p, y, known, known_y, *every) <= LEVEL
+    assert found[:44].sum() >= 40
+    assert found[44:].sum() <= 10
+    assert not found[y == 1].any()
+
+
+def test_of_all_classes_of_a_clean_lot_hardly_any_is_accused() -> None:
+    rng, accused = RNG(3), 0
+    y, known_y = np.repeat(np.arange(10), 100), np.repeat(np.arange(10), 20)
+    every = np.ones(1000, bool), np.ones(200, bool)
+    for _ in range(300):
+        accused += bool((of_surplus(rng.random(1000), y, rng.random(200), known_y, *every) < 1).any())
+    assert accused <= 300 * LEVEL + 3 * np.sqrt(300 * LEVEL)
+
+
+def test_what_single_rows_explain_is_no_surplus() -> None:
+    """Rows that were found singly leave; their class is not accused for them a second time."""
+    p, y, known, known_y = flipped(RNG(4))
+    found = of_surplus(p, y, known, known_y, p > 0.03, known > 0.03)
+    assert (found == 1).all()
+
+
+def test_no_limit_leaves_more_clean_rows_than_allowed() -> None:
+    """With ten trusted rows of a class, what lies beyond all of them holds a twelfth of its clean ones."""
+    lot, trusted = np.concatenate([np.zeros(40), np.linspace(0.1, 1, 160)]), np.linspace(0.05, 1, 10)
+    assert surplus(lot, trusted, most_clean=200 / 12 - 1)[0] == 1
+    p, limit = surplus(lot, trusted, most_clean=200 / 12)
+    assert p < 0.15
+    assert limit == 0
+
+
+def test_the_limit_is_where_more_suspects_no_longer_pay() -> None:
+    rng = RNG(5)
+    lot, trusted = np.concatenate([rng.uniform(0, 0.01, 30), rng.random(300)]), rng.random(100)
+    p, limit = surplus(lot, trusted, most_clean=20.0)
+    gains = [
+        (lot <= t).sum() - (1 + COST) * len(lot) / (len(trusted) + 2) * ((trusted <= t).sum() + 1)
+        for t in np.linspace(0, 0.5, 2001)
+        if len(lot) / (len(trusted) + 2) * ((trusted <= t).sum() + 1) <= 20
+    ]
+    best = (lot <= limit).sum() - (1 + COST) * len(lot) / (len(trusted) + 2) * ((trusted <= limit).sum() + 1)
+    assert p < LEVEL
+    assert best >= max(gains)
+
+
+@pytest.mark.parametrize(("n_lot", "n_trusted"), [(0, 10), (10, 0), (1, 1)])
+def test_hardly_any_rows_say_nothing(n_lot: int, n_trusted: int) -> None:
+    assert surplus(np.full(n_lot, 0.001), np.full(n_trusted, 0.9), 10.0)[0] > LEVEL
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Known(CalibratedScorer):
+    """Scores that were given for each sample; its p-values are more cautious than they need be."""
+
+    scores: Mapping[str, float]
+
+    def score(self, batch: Batch) -> Scores:
+        return np.array([self.scores[str(i)] for i in batch.ids])
+
+    def p_value(self, scores: Scores) -> Scores:
+        return np.sqrt(super().p_value(scores))
+
+
+def contradicted(folder: Path, task: Task) -> tuple[Known, Evidence, np.ndarray]:
+    """Thirty of a class's rows (or of all targets) lie about where its largest trusted scores do."""
+    evidence, rng = example(folder, "nothing", modality="table", task=task, n=400).evidence, RNG(6)
+    assert evidence.trusted is not None and evidence.heldout is not None
+    vetted = (evidence.trusted, evidence.heldout)
+    scores = {
+        str(i): s for d in (evidence.suspect, *vetted) for i, s in zip(d.ids, rng.normal(size=len(d)), strict=True)
+    }
+    own = np.flatnonzero(evidence.suspect.y == 0) if task == "classification" else np.arange(len(evidence.suspect))
+    planted = evidence.suspect.ids[own[:30]]
+    scores |= {str(i): 2.4 + 0.5 * rng.random() for i in planted}
+    scorer = calibrated(Known(rate=0.005, scores=scores), vetted, evidence.suspect)
+    return scorer, evidence, np.isin(evidence.suspect.ids, planted)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_detector_that_counts_a_surplus_finds_it_in_a_lot_like_the_trusted_rows(task: Task, tmp_path: Path) -> None:
+    scorer, evidence, planted = contradicted(tmp_path, task)
+    alone = judge(TrustedDistance(), scorer, evidence)["p_value"].to_numpy()
+    counted = judge(Disagreement(), scorer, evidence)["p_value"].to_numpy()
+    shifted = judge(Disagreement(), scorer, replace(evidence, shift=Shift(0.9, 0.01)))["p_value"].to_numpy()
+    assert (counted <= alone).all()
+    assert (counted[planted] <= LEVEL).mean() > 0.9 > (alone[planted] <= LEVEL).mean()
+    assert (counted[~planted] < alone[~planted]).mean() < 0.04
+    assert np.array_equal(shifted, alone)
