@@ -182,7 +182,9 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFram
     findings = score_dataset(detector.name, scorer, evidence.suspect)
     scored = findings["p_value"].to_numpy(np.float64)
     unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
-    p_values = beside_trusted(scored, detector, scorer, evidence, unseen) if any(map(len, unseen)) else scored
+    matters = evidence.suspect.task == "classification" or detector.counts_surplus
+    known = matters and any(map(len, unseen))
+    p_values = beside_trusted(scored, detector, scorer, evidence, unseen) if known else scored
     return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
 
 
