@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, fit_null, in_each_class
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -197,16 +197,15 @@ def beside_trusted(
         scored: (N,) p-values of the scores. unseen: trusted rows that the scorer's models have not seen.
     """
     suspect, known = evidence.suspect, scorer.p_value(score_all(scorer, unseen))
-    y, known_y = _classes((suspect,)), _classes(unseen)
-    p_values, known_p = scored, known
+    y, known_y, inflation = _classes((suspect,)), _classes(unseen), np.ones(1)
     if suspect.task == "classification":
-        p_values, known_p = (
-            in_each_class(p, of, known, known_y, len(suspect.classes)) for p, of in ((scored, y), (known, known_y))
-        )
+        inflation = class_inflation(known, known_y, len(suspect.classes))
+    p_values, known_p = np.minimum(1.0, scored * inflation[y]), np.minimum(1.0, known * inflation[known_y])
     if not detector.counts_surplus or evidence.shift.certain:
         return p_values
     _, limit = best_limit(p_values, ALONE, COST, MOST_CLEAN)  # of those accused singly
-    return np.minimum(p_values, of_surplus(scored, y, known, known_y, p_values > limit, known_p > limit))
+    left = (p_values > limit) & np.isfinite(inflation)[y]  # of a class that is not known nothing is said
+    return np.minimum(p_values, of_surplus(scored, y, known, known_y, left, known_p > limit))
 
 
 def _classes(datasets: Sequence[Dataset]) -> npt.NDArray[np.int64]:

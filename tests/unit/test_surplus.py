@@ -147,3 +147,17 @@ def test_a_detector_that_counts_a_surplus_finds_it_in_a_lot_like_the_trusted_row
     assert (counted[planted] <= LEVEL).mean() > 0.9 > (alone[planted] <= LEVEL).mean()
     assert (counted[~planted] < alone[~planted]).mean() < 0.04
     assert np.array_equal(shifted, alone)
+
+
+def test_nothing_is_said_of_a_class_that_is_not_known(tmp_path: Path) -> None:
+    """Most trusted rows of the class are contradicted, too, though less than those of the lot (decision 16)."""
+    scorer, evidence, planted = contradicted(tmp_path, "classification")
+    assert evidence.trusted is not None and evidence.heldout is not None
+    odd = {str(i) for d in (evidence.trusted, evidence.heldout) for i in d.ids[d.y == 0]}
+    known = replace(
+        scorer,
+        scores={
+            i: s + 4 if i in odd or i in set(evidence.suspect.ids[planted]) else s for i, s in scorer.scores.items()
+        },
+    )
+    assert (judge(Disagreement(), known, evidence)["p_value"].to_numpy()[planted] == 1).all()
