@@ -135,7 +135,7 @@ def screen_lot(args: argparse.Namespace, settings: Settings, context: Sequence[C
 
 def _detectors(args: argparse.Namespace) -> int:
     from lotgate.detectors import DETECTORS
-    from lotgate.findings import Policy
+    from lotgate.policy import Policy
 
     voters = Policy().voters
     for detector in DETECTORS:

@@ -20,7 +20,8 @@ from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflati
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
-from lotgate.findings import best_limit, findings_frame
+from lotgate.findings import P_OF_CLASS, findings_frame
+from lotgate.policy import best_limit
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.surplus import ALONE, COST, MOST_CLEAN, of_surplus
@@ -177,35 +178,26 @@ def scan(detector: Detector, evidence: Evidence, rng: np.random.Generator) -> pd
 
 def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFrame:
     """Findings of the detector's fitted scorer over the suspect samples, with p-values that are right in each class and
-    in a shifted lot.
+    in a shifted lot; with P_OF_CLASS, where the detector counts a surplus and the lot is drawn like the trusted rows.
     """
-    findings = score_dataset(detector.name, scorer, evidence.suspect)
-    scored = findings["p_value"].to_numpy(np.float64)
+    findings, suspect = score_dataset(detector.name, scorer, evidence.suspect), evidence.suspect
+    scored, shifted = findings["p_value"].to_numpy(np.float64), evidence.shift.certain
     unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
-    matters = evidence.suspect.task == "classification" or detector.counts_surplus
-    known = matters and any(map(len, unseen))
-    p_values = beside_trusted(scored, detector, scorer, evidence, unseen) if known else scored
-    return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence) if evidence.shift.certain else p_values)
-
-
-def beside_trusted(
-    scored: Scores, detector: Detector, scorer: Scorer, evidence: Evidence, unseen: Sequence[Dataset]
-) -> Scores:
-    """(N,) p-values beside those of trusted rows: right in each class, and with what a surplus there says of its rows.
-
-    Args:
-        scored: (N,) p-values of the scores. unseen: trusted rows that the scorer's models have not seen.
-    """
-    suspect, known = evidence.suspect, scorer.p_value(score_all(scorer, unseen))
+    matters = suspect.task == "classification" or detector.counts_surplus
+    if not matters or not any(map(len, unseen)):
+        return findings.assign(p_value=in_shifted_lot(scored, detector, evidence) if shifted else scored)
+    known = scorer.p_value(score_all(scorer, unseen))
     y, known_y, inflation = _classes((suspect,)), _classes(unseen), np.ones(1)
     if suspect.task == "classification":
         inflation = class_inflation(known, known_y, len(suspect.classes))
     p_values, known_p = np.minimum(1.0, scored * inflation[y]), np.minimum(1.0, known * inflation[known_y])
-    if not detector.counts_surplus or evidence.shift.certain:
-        return p_values
+    if shifted:
+        return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence))
+    findings = findings.assign(p_value=p_values)
+    if not detector.counts_surplus:
+        return findings
     _, limit = best_limit(p_values, ALONE, COST, MOST_CLEAN)  # of those accused singly
-    left = (p_values > limit) & np.isfinite(inflation)[y]  # of a class that is not known nothing is said
-    return np.minimum(p_values, of_surplus(scored, y, known, known_y, left, known_p > limit))
+    return findings.assign(**{P_OF_CLASS: of_surplus(scored, y, known, known_y, p_values > limit, known_p > limit)})
 
 
 def _classes(datasets: Sequence[Dataset]) -> npt.NDArray[np.int64]:

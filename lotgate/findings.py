@@ -10,92 +10,22 @@ All functions here are pure: tables in, tables out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from lotgate.policy import Policy, Voice, set_aside
 
 Action = Literal["keep", "quarantine"]
 Outcome = Literal["accept", "accept_with_quarantine", "reject"]
-Rate = Annotated[float, Field(ge=0.0, le=1.0)]
-Cost = Annotated[float, Field(ge=0.0, le=1000.0)]
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
 FINDINGS_COLUMNS = ("sample_id", "detector", "score", "p_value", "flagged")
+P_OF_CLASS = "p_of_class"  # a further column, of voters that speak of a class as a whole (lotgate.surplus)
 CERTAIN = 1.0  # the score of what the contract excluded; suspicion by detectors stays below
-SUSPECTED = 1 / 3
 ALOUD = 0.01  # a p-value that is worth a word beside that of the voter that found the sample
 VERDICTS_COLUMNS = ("sample_id", "label", "action", "score", "reasons")
-
-
-class Policy(BaseModel):
-    """Who votes, and the limits.
-
-    Attributes:
-        voters: detectors whose findings quarantine. Others report only. A voter that does not apply to the lot's
-            modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
-        weights: how much of the permitted error each voter may use, whoever else votes; 1 for those not named.
-            Detectors of groups speak with tiny p-values or not at all and can do with little of it; detectors of
-            single samples cannot.
-        false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
-            most this times its weight. Where no voter has such a group, the lot is left alone.
-        follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
-            first rate: there are more questions then, round after round and class by class.
-        false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
-            suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
-            p-values of some err towards caution there.
-        groups: voters whose evidence is of groups. Where others have set half of a group aside, what they found
-            explains it, and the rest is left alone.
-        reserve: voters that are asked once the others have nothing more to say.
-        false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
-            says.
-        max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
-        max_quarantined_rate_per_class: the same within any one class.
-        allow_untrusted: screen a lot without a trusted set; the decision then says so.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    voters: tuple[str, ...] = (
-        "unexplained_clusters",
-        "disagreement",
-        "trusted_distance",
-        "shared_pattern",
-        "shared_texture",
-        "shared_detail",
-    )
-    weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
-        "activation_clustering": 0.2,
-        "spectral_signatures": 0.2,
-        "unexplained_clusters": 0.6,
-        "de_pois": 0.2,
-        "trusted_distance": 0.24,
-        "excess_confidence": 0.4,
-        "shared_pattern": 0.25,
-        "shared_texture": 0.25,
-        "shared_detail": 0.25,
-    }
-    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
-    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
-    false_alarm_cost: Cost = 2.0
-    false_alarm_costs: dict[str, Cost] = {"disagreement": 1.0}
-    groups: tuple[str, ...] = ("unexplained_clusters", "shared_pattern", "shared_texture", "shared_detail")
-    reserve: tuple[str, ...] = ("unexplained_clusters",)
-    false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
-    max_quarantined_rate: Rate = 0.2
-    max_quarantined_rate_per_class: Rate = 0.6
-    allow_untrusted: bool = False
-
-    def weight(self, voter: str) -> float:
-        """Of the permitted error."""
-        return self.weights.get(voter, 1.0)
-
-    def cost(self, voter: str, *, of_classes: bool) -> float:
-        """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
-        return self.false_alarm_costs.get(voter, self.false_alarm_cost) if of_classes else self.false_alarm_cost
 
 
 class Check(BaseModel):
@@ -214,16 +144,29 @@ def findings_frame(
 
 
 def combined_p_values(findings: pd.DataFrame, policy: Policy) -> pd.Series[float]:
-    """Per sample, min over the voters of p · Σw / w, at most 1 (weighted Bonferroni; Genovese et al. 2006).
+    """Per sample, min over the voters of p · Σw / w, at most 1 (weighted Bonferroni; Genovese et al. 2006); p is what a
+    voter says of the sample or of its class.
 
     Returns:
         p-values indexed by sample_id.
     """
-    votes = findings[findings["detector"].isin(policy.voters)]
+    votes = _loudest(findings[findings["detector"].isin(policy.voters)])
     weights = {name: policy.weight(name) for name in votes["detector"].unique()}
     share = votes["detector"].map(weights).astype(float) / max(sum(weights.values()), 1e-12)
     paid = votes.assign(paid=votes["p_value"] / share)
     return paid.groupby("sample_id")["paid"].min().clip(upper=1.0)
+
+
+def _of_class(findings: pd.DataFrame) -> pd.Series[float]:
+    """What each finding says of its sample's class as a whole: a p-value, 1 where it says nothing."""
+    if P_OF_CLASS not in findings:
+        return pd.Series(1.0, index=findings.index)
+    return findings[P_OF_CLASS].fillna(1.0)
+
+
+def _loudest(findings: pd.DataFrame) -> pd.DataFrame:
+    """The findings with the smaller of both p-values, of the sample and of its class."""
+    return findings.assign(p_value=findings["p_value"].clip(upper=_of_class(findings)))
 
 
 def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) -> pd.DataFrame:
@@ -236,71 +179,26 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
     times its weight: on a clean lot hardly any does. Then all are asked about the samples that are left, at follow_up
     times that rate, the one that gains most first, so that none pays with clean samples for what was found already:
     about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison is
-    likelier. Voters in reserve are asked last; voters of groups say nothing of a group of which others have set half or
-    more aside.
+    likelier. Voters in reserve are asked last, and after them what a voter says of a class as a whole; groups, and such
+    classes, are nobody's of which half or more has been set aside.
 
     Args:
-        findings: of all samples by all voters. labels: class names by sample_id; not strings (targets): no classes.
+        findings: of all samples by all voters; P_OF_CLASS may be missing.
+        labels: class names by sample_id; not strings (targets): no classes.
     """
     votes = findings[findings["detector"].isin(policy.voters)]
     table = votes.pivot(index="sample_id", columns="detector", values="p_value")
-    p_values = {str(name): table[name].to_numpy(np.float64) for name in table}
-    found = _found(p_values, labels.reindex(table.index).to_numpy(dtype=object), policy)
+    p_values = {Voice(str(name)): table[name].to_numpy(np.float64) for name in table}
+    said = votes.assign(p=_of_class(votes)).pivot(index="sample_id", columns="detector", values="p")
+    p_values |= {
+        Voice(str(name), of_class=True): said[name].to_numpy(np.float64) for name in said if said[name].min() < 1
+    }
+    found = set_aside(p_values, labels.reindex(table.index).to_numpy(dtype=object), policy)
     mine, rows = np.zeros(len(votes), bool), table.index.get_indexer(pd.Index(votes["sample_id"]))
-    for name in p_values:
+    for name in found:
         of_voter = (votes["detector"] == name).to_numpy()
         mine[of_voter] = found[name][rows[of_voter]]
     return votes[mine]
-
-
-def _found(p_values: Mapping[str, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
-    """Per voter, which samples it quarantines; see `quarantined`."""
-    rates = first = {name: policy.false_discovery_rate * policy.weight(name) for name in p_values}
-    everything = np.ones(len(labels), bool)
-    left, scopes = everything.copy(), [everything]
-    found = {name: np.zeros(len(labels), bool) for name in p_values}
-    of_classes = any(isinstance(label, str) for label in labels)
-    costs = {name: policy.cost(name, of_classes=of_classes) for name in p_values}
-
-    def answer(name: str, scope: Mask) -> tuple[float, float]:
-        p = p_values[name]
-        gain, limit = best_limit(p[scope & left], rates[name], costs[name], policy.false_quarantine_rate)
-        group = scope & (p <= limit) & ~found[name]
-        explained = name in policy.groups and 2 * (group & left).sum() < group.sum()
-        return (0.0, 0.0) if explained else (gain, limit)
-
-    def preferred(answered: tuple[tuple[str, int], tuple[float, float]]) -> tuple[bool, float]:
-        (name, _), (gain, _) = answered
-        return gain > 0 and name not in policy.reserve, gain
-
-    while left.any() and p_values:
-        asked = {(name, number): answer(name, scope) for name in p_values for number, scope in enumerate(scopes)}
-        (speaker, number), (gain, limit) = max(asked.items(), key=preferred)
-        if gain <= 0:
-            break
-        now = scopes[number] & left & (p_values[speaker] <= limit)
-        found[speaker] |= now
-        left &= ~now
-        rates = {name: policy.follow_up * rate for name, rate in first.items()}
-        scopes = [everything, *_suspected_classes(labels, ~left)]
-    return found
-
-
-def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mask]:
-    """Where each class lies that holds at least SUSPECTED of what was found; none for targets."""
-    names, counts = np.unique([label for label in labels[found] if isinstance(label, str)], return_counts=True)
-    return [labels == name for name, n in zip(names, counts, strict=True) if n >= SUSPECTED * found.sum()]
-
-
-def best_limit(p_values: Floats, rate: float, cost: float, largest: float) -> tuple[float, float]:
-    """The largest gain and the limit that yields it, at most `largest`; no gain where the voter may not speak."""
-    ordered = np.sort(p_values)
-    ordered = ordered[ordered <= largest]
-    count, clean = np.arange(1, len(ordered) + 1), ordered * len(p_values)  # up to here; clean ones among them
-    if not (clean <= rate * count).any():
-        return 0.0, 0.0
-    gain = count - (1 + cost) * clean
-    return float(gain.max()), float(ordered[gain.argmax()])
 
 
 def suspicion(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -350,7 +248,9 @@ def decide(
 
 def _reasons(findings: pd.DataFrame, found: pd.DataFrame, policy: Policy, words: Mapping[str, str]) -> dict[str, str]:
     """Per quarantined sample, the clauses of the voters that found it or agree aloud, the strongest first."""
-    votes = findings[findings["detector"].isin(policy.voters) & findings["sample_id"].isin(found["sample_id"])]
+    votes = _loudest(
+        findings[findings["detector"].isin(policy.voters) & findings["sample_id"].isin(found["sample_id"])]
+    )
     loud = votes[(votes["p_value"] <= ALOUD) | votes.index.isin(found.index)]
     clauses: dict[str, list[str]] = {}
     for sample, detector, p in loud.sort_values(["p_value", "detector"])[

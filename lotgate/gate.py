@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from lotgate.contract import Contract, ContractSettings
-from lotgate.findings import FINDINGS_COLUMNS, VERDICTS_COLUMNS, Check, GateResult, Policy
+from lotgate.findings import FINDINGS_COLUMNS, VERDICTS_COLUMNS, Check, GateResult
+from lotgate.policy import Policy
 
 Committed = dict[str, Any]
 SHOWN = 5

@@ -12,8 +12,8 @@ from lotgate.contract import ContractSettings
 from lotgate.detector import Detector
 from lotgate.detectors import DETECTORS
 from lotgate.errors import SettingsError
-from lotgate.findings import Policy
 from lotgate.ingest import IngestSettings
+from lotgate.policy import Policy
 from lotgate.probe import ProbeSettings
 from lotgate.release import RegistrySettings, TrainSettings, release_name, split_release_name
 

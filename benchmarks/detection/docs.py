@@ -21,7 +21,7 @@ from lotgate.detector import Detector
 from lotgate.detectors import DETECTORS
 from lotgate.errors import LotgateError
 from lotgate.files import write_text
-from lotgate.findings import Policy
+from lotgate.policy import Policy
 
 FOLDER = ROOT / "docs" / "detectors"
 HEADINGS = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmarks.detection.goals import TABLES
-from lotgate.findings import Policy
+from lotgate.policy import Policy
 
 KINDS = ("images", "tables", "regression")
 CASE = ["dataset", "attack", "rate", "trusted", "poisoned_trusted"]

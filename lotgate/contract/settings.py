@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lotgate.findings import Rate
+from lotgate.policy import Rate
 
 
 class ContractSettings(BaseModel):

@@ -5,7 +5,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lotgate.findings import Policy, decide, findings_frame
+from lotgate.findings import decide, findings_frame
+from lotgate.policy import Policy
 
 POLICY = Policy(voters=("a", "b"), weights={"b": 0.3})
 P_VALUES = st.lists(st.sampled_from([1e-12, 1e-6, 1e-4, 1e-3, 0.004, 0.01, 0.02, 0.3, 1.0]), min_size=1, max_size=40)

@@ -18,7 +18,7 @@ from benchmarks.detection.standing import standing
 from lotgate.detectors import DETECTORS
 from lotgate.detectors.spectral_signatures import SpectralSignatures
 from lotgate.errors import LotgateError
-from lotgate.findings import Policy
+from lotgate.policy import Policy
 
 VOTER, REPORTER = "disagreement", "spectral_signatures"
 

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from lotgate.findings import Check, Policy, combined_p_values, decide, findings_frame, outcome, quarantined
+from lotgate.findings import P_OF_CLASS, Check, combined_p_values, decide, findings_frame, outcome, quarantined
+from lotgate.policy import Policy
 
 POLICY = Policy(voters=("a", "b"))
 
@@ -152,6 +153,34 @@ def test_a_voter_that_only_repeats_costs_nothing() -> None:
     first = [*np.full(50, 1e-9), *rng.uniform(0.05, 1, 950)]
     vague = [*rng.uniform(0, 0.01, 50), *rng.uniform(0, 1, 950)]
     assert set(np.flatnonzero(set_aside(findings(a=first, b=vague)))) == set(range(50))
+
+
+def of_class(table: pd.DataFrame, voter: str, p_values: list[float]) -> pd.DataFrame:
+    """The findings, with what one voter says of the classes of the samples as a whole."""
+    said = table.assign(**{P_OF_CLASS: np.nan})
+    said.loc[said["detector"] == voter, P_OF_CLASS] = p_values
+    return said
+
+
+def test_a_class_is_accused_as_a_whole_where_no_sample_is() -> None:
+    rng = np.random.default_rng(5)
+    quiet = rng.uniform(0.05, 1, 1000).tolist()
+    table = of_class(findings(a=quiet, b=quiet), "a", [*np.full(40, 1e-4), *np.full(960, 1.0)])
+    assert set(np.flatnonzero(set_aside(table))) == set(range(40))
+    verdicts = decide(table, manifest(1000), NONE, POLICY, {"a": "it is odd"})
+    assert verdicts["reasons"][0].startswith("it is odd (a, p = 0.0001)")
+    assert verdicts["score"][0] > verdicts["score"][40:].max()
+
+
+def test_a_class_that_others_explain_is_not_accused() -> None:
+    """Groups that found most of it are asked before, those in reserve too; less than half explains nothing."""
+    rng = np.random.default_rng(6)
+    quiet = rng.uniform(0.05, 1, 1000).tolist()
+    said = [*np.full(60, 1e-4), *np.full(940, 1.0)]
+    reserve = Policy(voters=("a", "b"), groups=("b",), reserve=("b",))
+    for found, expected in ((40, 40), (20, 60)):
+        table = findings(a=quiet, b=[*np.full(found, 1e-9), *rng.uniform(0.05, 1, 1000 - found)])
+        assert set(np.flatnonzero(set_aside(of_class(table, "a", said), reserve))) == set(range(expected))
 
 
 def set_aside(table: pd.DataFrame, policy: Policy = POLICY, names: list[str] | None = None) -> npt.NDArray[np.bool_]:

@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from verdict_tables import VOTERS, Screened, failed, screened
 
 from lotgate.contract import FLAGS, Contract, ContractSettings
-from lotgate.findings import Policy
 from lotgate.gate import committed_suite, gate_contract
+from lotgate.policy import Policy
 
 TABLES = ("manifest", "lot", "findings", "verdicts")
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lotgate.findings import GateResult, Policy, findings_frame
+from lotgate.findings import GateResult, findings_frame
 from lotgate.gate import gate_verdicts
+from lotgate.policy import Policy
 
 VOTERS = ("activation_clustering", "spectral_signatures")
 

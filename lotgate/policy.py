@@ -1,0 +1,153 @@
+"""Who votes, within which limits, and which samples their p-values set aside.
+
+Evidence is of three kinds: of one sample, of a group of samples that share something (the voters in `groups`), and of a
+class that holds too many suspects for its trusted rows (lotgate.surplus). The more it takes to explain it, the later it
+is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+Rate = Annotated[float, Field(ge=0.0, le=1.0)]
+Cost = Annotated[float, Field(ge=0.0, le=1000.0)]
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+SUSPECTED = 1 / 3
+
+
+class Voice(NamedTuple):
+    """A voter, and whether it speaks of a class as a whole."""
+
+    voter: str
+    of_class: bool = False
+
+
+class Policy(BaseModel):
+    """Who votes, and the limits.
+
+    Attributes:
+        voters: detectors whose findings quarantine. Others report only. A voter that does not apply to the lot's
+            modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
+        weights: how much of the permitted error each voter may use, whoever else votes; 1 for those not named.
+            Detectors of groups speak with tiny p-values or not at all and can do with little of it; detectors of
+            single samples cannot.
+        false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
+            most this times its weight. Where no voter has such a group, the lot is left alone.
+        follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
+            first rate: there are more questions then, round after round and class by class.
+        false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
+            suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
+            p-values of some err towards caution there.
+        groups: voters whose evidence is of groups. Where others have set half of a group aside, what they found
+            explains it, and the rest is left alone.
+        reserve: voters that are asked once the others have nothing more to say.
+        false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
+            says.
+        max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
+        max_quarantined_rate_per_class: the same within any one class.
+        allow_untrusted: screen a lot without a trusted set; the decision then says so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    voters: tuple[str, ...] = (
+        "unexplained_clusters",
+        "disagreement",
+        "trusted_distance",
+        "shared_pattern",
+        "shared_texture",
+        "shared_detail",
+    )
+    weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
+        "activation_clustering": 0.2,
+        "spectral_signatures": 0.2,
+        "unexplained_clusters": 0.6,
+        "de_pois": 0.2,
+        "trusted_distance": 0.24,
+        "excess_confidence": 0.4,
+        "shared_pattern": 0.25,
+        "shared_texture": 0.25,
+        "shared_detail": 0.25,
+    }
+    false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
+    follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
+    false_alarm_cost: Cost = 2.0
+    false_alarm_costs: dict[str, Cost] = {"disagreement": 1.0}
+    groups: tuple[str, ...] = ("unexplained_clusters", "shared_pattern", "shared_texture", "shared_detail")
+    reserve: tuple[str, ...] = ("unexplained_clusters",)
+    false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
+    max_quarantined_rate: Rate = 0.2
+    max_quarantined_rate_per_class: Rate = 0.6
+    allow_untrusted: bool = False
+
+    def weight(self, voter: str) -> float:
+        """Of the permitted error."""
+        return self.weights.get(voter, 1.0)
+
+    def cost(self, voter: str, *, of_classes: bool) -> float:
+        """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
+        return self.false_alarm_costs.get(voter, self.false_alarm_cost) if of_classes else self.false_alarm_cost
+
+
+def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
+    """Per voter, which samples it quarantines; see `lotgate.findings.quarantined`.
+
+    Args:
+        p_values: (N,) per voice. What a voter says of a class as a whole is asked for last.
+        labels: (N,) class names; not strings (targets): no classes.
+    """
+    rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
+    everything = np.ones(len(labels), bool)
+    left, scopes = everything.copy(), [everything]
+    found = {voice.voter: np.zeros(len(labels), bool) for voice in p_values}
+    of_classes = any(isinstance(label, str) for label in labels)
+    costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
+
+    def answer(voice: Voice, scope: Mask) -> tuple[float, float]:
+        p = p_values[voice]
+        gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
+        group = scope & (p <= limit)
+        if not voice.of_class:
+            group &= ~found[voice.voter]
+        explained = (voice.of_class or voice.voter in policy.groups) and 2 * (group & left).sum() < group.sum()
+        return (0.0, 0.0) if explained else (gain, limit)
+
+    def preferred(answered: tuple[tuple[Voice, int], tuple[float, float]]) -> tuple[bool, bool, bool, float]:
+        (voice, _), (gain, _) = answered
+        return gain > 0, not voice.of_class, voice.voter not in policy.reserve, gain
+
+    while left.any() and p_values:
+        asked = {(voice, number): answer(voice, scope) for voice in p_values for number, scope in enumerate(scopes)}
+        (speaker, number), (gain, limit) = max(asked.items(), key=preferred)
+        if gain <= 0:
+            break
+        now = scopes[number] & left & (p_values[speaker] <= limit)
+        found[speaker.voter] |= now
+        left &= ~now
+        rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
+        scopes = [everything, *_suspected_classes(labels, ~left)]
+    return found
+
+
+def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mask]:
+    """Where each class lies that holds at least SUSPECTED of what was found; none for targets."""
+    names, counts = np.unique([label for label in labels[found] if isinstance(label, str)], return_counts=True)
+    return [labels == name for name, n in zip(names, counts, strict=True) if n >= SUSPECTED * found.sum()]
+
+
+def best_limit(p_values: Floats, rate: float, cost: float, largest: float) -> tuple[float, float]:
+    """The largest gain and the limit that yields it, at most `largest`; no gain where the voter may not speak."""
+    ordered = np.sort(p_values)
+    ordered = ordered[ordered <= largest]
+    count, clean = np.arange(1, len(ordered) + 1), ordered * len(p_values)  # up to here; clean ones among them
+    if not (clean <= rate * count).any():
+        return 0.0, 0.0
+    gain = count - (1 + cost) * clean
+    return float(gain.max()), float(ordered[gain.argmax()])
