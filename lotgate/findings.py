@@ -24,6 +24,7 @@ Outcome = Literal["accept", "accept_with_quarantine", "reject"]
 FINDINGS_COLUMNS = ("sample_id", "detector", "score", "p_value", "flagged")
 P_OF_CLASS = "p_of_class"  # a further column, of voters that speak of a class as a whole (lotgate.surplus)
 CERTAIN = 1.0  # the score of what the contract excluded; suspicion by detectors stays below
+TOGETHER = ", like more samples than trusted ones explain"
 ALOUD = 0.01  # a p-value that is worth a word beside that of the voter that found the sample
 VERDICTS_COLUMNS = ("sample_id", "label", "action", "score", "reasons")
 
@@ -165,8 +166,11 @@ def _of_class(findings: pd.DataFrame) -> pd.Series[float]:
 
 
 def _loudest(findings: pd.DataFrame) -> pd.DataFrame:
-    """The findings with the smaller of both p-values, of the sample and of its class."""
-    return findings.assign(p_value=findings["p_value"].clip(upper=_of_class(findings)))
+    """The findings with the smaller of both p-values, of the sample and of its class, and `together` where that is its
+    class's.
+    """
+    of_class = _of_class(findings)
+    return findings.assign(p_value=findings["p_value"].clip(upper=of_class), together=of_class < findings["p_value"])
 
 
 def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) -> pd.DataFrame:
@@ -253,10 +257,11 @@ def _reasons(findings: pd.DataFrame, found: pd.DataFrame, policy: Policy, words:
     )
     loud = votes[(votes["p_value"] <= ALOUD) | votes.index.isin(found.index)]
     clauses: dict[str, list[str]] = {}
-    for sample, detector, p in loud.sort_values(["p_value", "detector"])[
-        ["sample_id", "detector", "p_value"]
+    for sample, detector, p, together in loud.sort_values(["p_value", "detector"])[
+        ["sample_id", "detector", "p_value", "together"]
     ].itertuples(index=False):
-        clauses.setdefault(sample, []).append(f"{words.get(detector, detector)} ({detector}, p {_short(p)})")
+        clause = words.get(detector, detector) + (TOGETHER if together else "")
+        clauses.setdefault(sample, []).append(f"{clause} ({detector}, p {_short(p)})")
     return {sample: "; ".join(parts) for sample, parts in clauses.items()}
 
 

@@ -168,7 +168,7 @@ def test_a_class_is_accused_as_a_whole_where_no_sample_is() -> None:
     table = of_class(findings(a=quiet, b=quiet), "a", [*np.full(40, 1e-4), *np.full(960, 1.0)])
     assert set(np.flatnonzero(set_aside(table))) == set(range(40))
     verdicts = decide(table, manifest(1000), NONE, POLICY, {"a": "it is odd"})
-    assert verdicts["reasons"][0].startswith("it is odd (a, p = 0.0001)")
+    assert verdicts["reasons"][0].startswith("it is odd, like more samples than trusted ones explain (a, p = 0.0001)")
     assert verdicts["score"][0] > verdicts["score"][40:].max()
 
 
