@@ -16,6 +16,7 @@ from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
 from lotgate.detectors.trusted_distance import TrustedDistance
 from lotgate.detectors.unexplained_clusters import UnexplainedClusters
+from lotgate.findings import P_OF_CLASS
 from lotgate.probe import ProbeSettings
 from lotgate.shift import (
     ALIKE,
@@ -151,7 +152,7 @@ def test_contradiction_itself_counts_in_a_shifted_lot_as_before(evidence: Eviden
     detector = Disagreement(folds=2, epochs=2)
     scorer = detector.fit(evidence, RNG(0))
     alike, shifted = (judge(detector, scorer, given) for given in (evidence, replace(evidence, shift=SURE)))
-    assert alike.equals(shifted)
+    assert alike.drop(columns=P_OF_CLASS).equals(shifted)  # of single rows; of classes as a whole nothing is said
 
 
 @pytest.fixture(scope="module")
