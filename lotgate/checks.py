@@ -23,6 +23,7 @@ from lotgate.crossfit import FOLDS, SALT, CrossFit, Ensemble
 from lotgate.data import Dataset, Modality, Pool, Task, fold_of
 from lotgate.detector import Detector, Evidence, scan, score_all
 from lotgate.errors import InputError
+from lotgate.findings import P_OF_CLASS
 from lotgate.probe import FeatureMap, Network, Probe
 
 Claim = Literal["backdoor", "outliers", "flips", "nothing"]
@@ -255,11 +256,12 @@ def check_findings_are_whole(detector: Detector, folder: Path, modality: Modalit
     findings = _scan(detector, evidence)
     assert list(findings["sample_id"]) == list(evidence.suspect.ids), "ids are missing, doubled or out of order"
     assert np.isfinite(findings["score"]).all(), "a score is not finite"
-    assert findings["p_value"].between(0, 1, inclusive="right").all(), "a p-value lies outside (0, 1]"
     classes = evidence.suspect.y if task == "classification" else np.zeros(len(findings), np.int64)
-    for c in np.unique(classes):
-        p = findings[classes == c].sort_values("score")["p_value"].to_numpy()
-        assert (np.diff(p) <= 1e-12).all(), "a p-value rises with the score"
+    for column in findings.columns.intersection(["p_value", P_OF_CLASS]):
+        assert findings[column].between(0, 1, inclusive="right").all(), f"a {column} lies outside (0, 1]"
+        for c in np.unique(classes):
+            p = findings[classes == c].sort_values("score")[column].to_numpy()
+            assert (np.diff(p) <= 1e-12).all(), f"a {column} rises with the score"
     scorer = detector.fit(evidence, np.random.default_rng(0))
     assert np.array_equal(findings["flagged"], findings["score"] > scorer.threshold), "flagged is not score > threshold"
 

@@ -16,15 +16,14 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, fit_null, in_each_class
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
-from lotgate.policy import best_limit
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
-from lotgate.surplus import ALONE, COST, MOST_CLEAN, of_surplus
+from lotgate.surplus import Ranked, of_surplus
 from lotgate.tails import LIGHTEST, Shapes
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
@@ -180,24 +179,33 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFram
     """Findings of the detector's fitted scorer over the suspect samples, with p-values that are right in each class and
     in a shifted lot; with P_OF_CLASS, where the detector counts a surplus and the lot is drawn like the trusted rows.
     """
-    findings, suspect = score_dataset(detector.name, scorer, evidence.suspect), evidence.suspect
-    scored, shifted = findings["p_value"].to_numpy(np.float64), evidence.shift.certain
-    unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
-    matters = suspect.task == "classification" or detector.counts_surplus
-    if not matters or not any(map(len, unseen)):
-        return findings.assign(p_value=in_shifted_lot(scored, detector, evidence) if shifted else scored)
-    known = scorer.p_value(score_all(scorer, unseen))
-    y, known_y, inflation = _classes((suspect,)), _classes(unseen), np.ones(1)
-    if suspect.task == "classification":
-        inflation = class_inflation(known, known_y, len(suspect.classes))
-    p_values, known_p = np.minimum(1.0, scored * inflation[y]), np.minimum(1.0, known * inflation[known_y])
-    if shifted:
-        return findings.assign(p_value=in_shifted_lot(p_values, detector, evidence))
-    findings = findings.assign(p_value=p_values)
-    if not detector.counts_surplus:
+    findings, shifted = score_dataset(detector.name, scorer, evidence.suspect), evidence.shift.certain
+    lot, known = beside_trusted(findings["p_value"].to_numpy(np.float64), detector, scorer, evidence)
+    findings = findings.assign(p_value=in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values)
+    if known is None or shifted or not detector.counts_surplus:
         return findings
-    _, limit = best_limit(p_values, ALONE, COST, MOST_CLEAN)  # of those accused singly
-    return findings.assign(**{P_OF_CLASS: of_surplus(scored, y, known, known_y, p_values > limit, known_p > limit)})
+    return findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
+
+
+def beside_trusted(
+    scored: Scores, detector: Detector, scorer: Scorer, evidence: Evidence
+) -> tuple[Ranked, Ranked | None]:
+    """The suspect samples, whose scores have these p-values, and the trusted rows that the scorer's models have not
+    seen, both with p-values that are right in each class; None where there are no such rows or they tell nothing.
+    """
+    suspect = evidence.suspect
+    classes, y = suspect.task == "classification", _classes((suspect,))
+    unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
+    if not any(map(len, unseen)) or not (classes or detector.counts_surplus):
+        return Ranked(scored, scored, y), None
+    known, known_y = scorer.p_value(score_all(scorer, unseen)), _classes(unseen)
+    if not classes:
+        return Ranked(scored, scored, y), Ranked(known, known, known_y)
+    lot, trusted = (
+        Ranked(p, in_each_class(p, of, known, known_y, len(suspect.classes)), of)
+        for p, of in ((scored, y), (known, known_y))
+    )
+    return lot, trusted
 
 
 def _classes(datasets: Sequence[Dataset]) -> npt.NDArray[np.int64]:

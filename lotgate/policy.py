@@ -113,9 +113,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     def answer(voice: Voice, scope: Mask) -> tuple[float, float]:
         p = p_values[voice]
         gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
-        group = scope & (p <= limit)
-        if not voice.of_class:
-            group &= ~found[voice.voter]
+        group = scope & (p <= limit) & ~found[voice.voter]
         explained = (voice.of_class or voice.voter in policy.groups) and 2 * (group & left).sum() < group.sum()
         return (0.0, 0.0) if explained else (gain, limit)
 

@@ -10,11 +10,14 @@ lattice paths that reach a boundary (as for Kolmogorov and Smirnov's tests; Durb
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
+from lotgate.policy import best_limit
+
 Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 Classes = npt.NDArray[np.int64]
 
 LEVEL = 0.005  # how often at most anything is said of a lot that is like the trusted rows
@@ -24,20 +27,34 @@ SUSPICIOUS = 0.5  # p-values from here on are of rows that nothing speaks agains
 ALONE = 0.35  # expected share of clean rows among those that are accused singly, and so explain a surplus
 
 
-def of_surplus(p_values: Floats, y: Classes, known: Floats, known_y: Classes, left: Mask, known_left: Mask) -> Floats:
-    """(N,) p-values of the rows that make up a surplus of their class, at most LEVEL; 1 for all others.
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """Rows as one detector judges them.
 
-    Args:
-        p_values, y: (N,) of rows of the lot. known, known_y: (n,) of trusted rows, judged alike. Both only rank rows
-            within a class.
-        left, known_left: (N,), (n,) which rows have not been accused singly; the others are not counted.
+    Attributes:
+        scored: (N,) p-values of their scores, which rank them within a class. p_values: the same, right in each class.
+        y: (N,) classes.
     """
-    found, classes = np.ones(len(y)), np.unique(y)
+
+    scored: Floats
+    p_values: Floats
+    y: Classes
+
+
+def of_surplus(lot: Ranked, trusted: Ranked) -> Floats:
+    """(N,) p-values of the lot's rows that make up a surplus of their class, at most LEVEL; 1 for all others.
+
+    Rows that are accused singly are not counted, of either kind.
+    """
+    _, alone = best_limit(lot.p_values, ALONE, COST, MOST_CLEAN)
+    left, trusted_left = lot.p_values > alone, trusted.p_values > alone
+    found, classes = np.ones(len(lot.y)), np.unique(lot.y)
     for c in classes:
-        own, trusted = y == c, known[(known_y == c) & known_left]
-        p, limit = surplus(p_values[own & left], trusted, MOST_CLEAN * len(y))
+        own = lot.y == c
+        rest, known = lot.scored[own & left], trusted.scored[(trusted.y == c) & trusted_left]
+        p, limit = surplus(rest, known, MOST_CLEAN * len(lot.y))
         if p * len(classes) <= LEVEL:
-            found[own & (p_values <= limit)] = p * len(classes)
+            found[own & (lot.scored <= limit)] = p * len(classes)
     return found
 
 
@@ -48,21 +65,19 @@ def surplus(lot: Floats, trusted: Floats, most_clean: float) -> tuple[float, flo
         lot, trusted: (N,) and (n,) p-values of rows of one class. most_clean: rows of the lot that may be clean beyond
             the limit.
     """
-    share = len(lot) / (len(trusted) + 2)
-    clean = share * np.arange(1, len(trusted) + 2)  # by trusted rows beyond the limit
-    clean = clean[clean <= most_clean]
     limits = np.unique(lot[lot < SUSPICIOUS])
-    if not len(clean) or not len(limits):
+    if not len(limits):
         return 1.0, 0.0
+    clean = len(lot) / (len(trusted) + 2) * np.arange(1, len(trusted) + 2)  # by trusted rows beyond the limit
+    price = (1 + COST) * np.where(clean <= most_clean, clean, np.inf)
     suspects = np.searchsorted(np.sort(lot), limits, side="right")
-    known = np.searchsorted(np.sort(trusted), limits, side="right")
-    allowed = known < len(clean)
-    gains = np.where(allowed, suspects - (1 + COST) * clean[np.where(allowed, known, 0)], 0.0)
+    gains = suspects - price[np.searchsorted(np.sort(trusted), limits, side="right")]
     best = int(gains.argmax())
     if gains[best] <= 0:
         return 1.0, 0.0
     first = int((lot < SUSPICIOUS).sum() + (trusted < SUSPICIOUS).sum())
-    return reached(len(lot), len(trusted), first, gains[best] + (1 + COST) * clean), float(limits[best])
+    boundary = gains[best] + price[np.isfinite(price)]
+    return reached(len(lot), len(trusted), first, boundary), float(limits[best])
 
 
 def reached(n_lot: int, n_trusted: int, first: int, boundary: Floats) -> float:

@@ -16,7 +16,7 @@ from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.trusted_distance import TrustedDistance
 from lotgate.findings import P_OF_CLASS
 from lotgate.shift import Shift
-from lotgate.surplus import COST, LEVEL, of_surplus, reached, surplus
+from lotgate.surplus import COST, LEVEL, Ranked, of_surplus, reached, surplus
 
 RNG = np.random.default_rng
 
@@ -49,6 +49,11 @@ def test_ties_make_no_surplus() -> None:
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.02
 
 
+def unaccused(p: np.ndarray, y: np.ndarray) -> Ranked:
+    """Rows of which no single one has a p-value that accuses it."""
+    return Ranked(p, np.ones(len(p)), y)
+
+
 def flipped(rng: np.random.Generator, planted: int = 44) -> tuple[np.ndarray, ...]:
     """Two classes of 350 rows and 70 trusted ones; planted rows of class 0 lie about where its largest trusted do."""
     p, y = rng.uniform(0.1, 1, 700), np.repeat([0, 1], 350)
@@ -59,8 +64,7 @@ def flipped(rng: np.random.Generator, planted: int = 44) -> tuple[np.ndarray, ..
 
 def test_rows_that_no_p_value_accuses_are_found_together() -> None:
     p, y, known, known_y = flipped(RNG(2))
-    every = np.ones(700, bool), np.ones(140, bool)
-    found = of_surplus(p, y, known, known_y, *every) <= LEVEL
+    found = of_surplus(unaccused(p, y), unaccused(known, known_y)) <= LEVEL
     assert found[:44].sum() >= 40
     assert found[44:].sum() <= 10
     assert not found[y == 1].any()
@@ -69,16 +73,15 @@ def test_rows_that_no_p_value_accuses_are_found_together() -> None:
 def test_of_all_classes_of_a_clean_lot_hardly_any_is_accused() -> None:
     rng, accused = RNG(3), 0
     y, known_y = np.repeat(np.arange(10), 100), np.repeat(np.arange(10), 20)
-    every = np.ones(1000, bool), np.ones(200, bool)
     for _ in range(300):
-        accused += bool((of_surplus(rng.random(1000), y, rng.random(200), known_y, *every) < 1).any())
+        accused += bool((of_surplus(unaccused(rng.random(1000), y), unaccused(rng.random(200), known_y)) < 1).any())
     assert accused <= 300 * LEVEL + 3 * np.sqrt(300 * LEVEL)
 
 
 def test_what_single_rows_explain_is_no_surplus() -> None:
     """Rows that were found singly leave; their class is not accused for them a second time."""
     p, y, known, known_y = flipped(RNG(4))
-    found = of_surplus(p, y, known, known_y, p > 0.03, known > 0.03)
+    found = of_surplus(Ranked(p, np.where(p <= 0.03, 1e-6, 1.0), y), unaccused(known, known_y))
     assert (found == 1).all()
 
 
