@@ -29,6 +29,14 @@ class Voice(NamedTuple):
     of_class: bool = False
 
 
+class Answer(NamedTuple):
+    """Where a voice would set samples aside, what that gains, and up to which p-value."""
+
+    scope: Mask
+    gain: float
+    limit: float
+
+
 class Policy(BaseModel):
     """Who votes, and the limits.
 
@@ -45,8 +53,8 @@ class Policy(BaseModel):
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
-        groups: voters whose evidence is of groups. Where others have set half of a group aside, what they found
-            explains it, and the rest is left alone.
+        groups: voters whose evidence is of groups. Where others have set half or more of a group's samples of a class
+            aside, what they found explains these, and the rest of them is left alone.
         reserve: voters that are asked once the others have nothing more to say.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
@@ -104,34 +112,45 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
         labels: (N,) class names; not strings (targets): no classes.
     """
     rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
-    everything = np.ones(len(labels), bool)
+    nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
     left, scopes = everything.copy(), [everything]
-    found = {voice.voter: np.zeros(len(labels), bool) for voice in p_values}
+    found = {voice.voter: nothing.copy() for voice in p_values}
     of_classes = any(isinstance(label, str) for label in labels)
+    classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
 
-    def answer(voice: Voice, scope: Mask) -> tuple[float, float]:
-        p = p_values[voice]
+    def answer(voice: Voice, scope: Mask, explained: Mask = nothing) -> Answer:
+        p = np.where(explained, 1.0, p_values[voice])
         gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
-        group = scope & (p <= limit) & ~found[voice.voter]
-        explained = (voice.of_class or voice.voter in policy.groups) and 2 * (group & left).sum() < group.sum()
-        return (0.0, 0.0) if explained else (gain, limit)
-
-    def preferred(answered: tuple[tuple[Voice, int], tuple[float, float]]) -> tuple[bool, bool, bool, float]:
-        (voice, _), (gain, _) = answered
-        return gain > 0, not voice.of_class, voice.voter not in policy.reserve, gain
+        if gain > 0 and (voice.of_class or voice.voter in policy.groups):
+            group = scope & ~explained & (p <= limit) & ~found[voice.voter]
+            if (gone := _mostly_gone(classes, group, left)).any():  # by class: a decoy elsewhere explains nothing
+                return answer(voice, scope, explained | gone)
+        return Answer(scope & ~explained, gain, limit)
 
     while left.any() and p_values:
         asked = {(voice, number): answer(voice, scope) for voice in p_values for number, scope in enumerate(scopes)}
-        (speaker, number), (gain, limit) = max(asked.items(), key=preferred)
-        if gain <= 0:
+        (speaker, _), heard = max(asked.items(), key=lambda pair: _preferred(pair[0][0], pair[1], policy))
+        if heard.gain <= 0:
             break
-        now = scopes[number] & left & (p_values[speaker] <= limit)
+        now = heard.scope & left & (p_values[speaker] <= heard.limit)
         found[speaker.voter] |= now
         left &= ~now
         rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
         scopes = [everything, *_suspected_classes(labels, ~left)]
     return found
+
+
+def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool, bool, float]:
+    """Who speaks first: the largest gain, but voters in reserve after the others, and of classes last of all."""
+    return heard.gain > 0, not voice.of_class, voice.voter not in policy.reserve, heard.gain
+
+
+def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mask:
+    """(N,) the samples of classes of whose part of the group half or more is set aside already."""
+    size = np.bincount(classes[group], minlength=classes.max() + 1)
+    stays = np.bincount(classes[group & left], minlength=classes.max() + 1)
+    return ((size > 0) & (2 * stays <= size))[classes]
 
 
 def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mask]:

@@ -87,6 +87,30 @@ def test_a_decoy_does_not_silence_a_voter_in_reserve(caught: int) -> None:
     assert np.array_equal(taken, group | (sharp < 0.5))
 
 
+def _two_classes(decoys: int) -> tuple[pd.DataFrame, pd.Series, npt.NDArray[np.bool_]]:
+    """Decoys of class u that a and b see, b more surely than the backdoor of 40 in class v, which only b sees."""
+    row = np.arange(1000)
+    decoy, backdoor = row < decoys, (row >= 500) & (row < 540)
+    table = findings(a=list(np.where(decoy, 1e-6, 0.9)), b=list(np.select([decoy, backdoor], [1e-12, 1e-9], 0.9)))
+    labels = pd.Series(np.where(row < 500, "u", "v"), index=table["sample_id"].unique(), dtype=object)
+    return table, labels, decoy | backdoor
+
+
+@pytest.mark.parametrize("decoys", [0, 39, 40, 60, 200])
+def test_a_decoy_in_another_class_does_not_silence_a_voter_of_groups(decoys: int) -> None:
+    table, labels, planted = _two_classes(decoys)
+    taken = quarantined(table, labels, Policy(voters=("a", "b"), groups=("b",), reserve=("b",)))
+    assert np.array_equal(np.isin(labels.index, taken["sample_id"]), planted)
+
+
+@pytest.mark.parametrize(("caught", "silent"), [(19, False), (20, True), (21, True)])
+def test_a_group_of_which_half_is_set_aside_is_explained(caught: int, silent: bool) -> None:
+    row = np.arange(1000)
+    table = findings(a=list(np.where(row < caught, 1e-9, 0.9)), b=list(np.where(row < 40, 1e-6, 0.9)))
+    taken = set_aside(table, Policy(voters=("a", "b"), groups=("b",), reserve=("b",)))
+    assert taken.sum() == (caught if silent else 40)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_one_voters_limit_against_the_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
