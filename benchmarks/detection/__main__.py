@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.docs import write_docs
 from benchmarks.detection.page import write_page
+from benchmarks.detection.peers import FROM_TRUSTED
 from benchmarks.detection.runner import run
 
 
@@ -55,6 +56,10 @@ def _run_options(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument("--price", action="store_true", help="extrapolate the cost of one downstream training")
     command.add_argument("--no-peers", action="store_true", help="only Lotgate's own rows, while improving it")
+    command.add_argument(
+        "--only-peers", action="append", default=[], choices=FROM_TRUSTED,
+        help="ask only this peer anew, on lots that were screened before: it reads nothing that screening makes",
+    )  # fmt: skip
     command.add_argument(
         "--skip", action="append", default=[], metavar="DETECTOR", help="one without a vote that need not report either"
     )

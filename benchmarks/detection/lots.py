@@ -141,9 +141,14 @@ def _part(case: Case, samples: Samples) -> tuple[Samples, Rows]:
         names = tuple(samples.names[c] for c in case.data.classes)
         samples = Samples(samples.x, y, names, samples.columns)
     if case.data.halves:
-        first = np.random.default_rng(len(rows)).permutation(len(rows)) < len(rows) // 2
+        first = first_half(len(samples.y))[rows]
         rows = rows[first if case.split == "tune" else ~first]
     return samples, in_step(rows, samples.y[rows]) if case.data.in_order and samples.names else rows
+
+
+def first_half(size: int) -> npt.NDArray[np.bool_]:
+    """(size,) the rows of a whole dataset that are tune's; all of its parts share this, whatever classes they keep."""
+    return np.random.default_rng(size).permutation(size) < size // 2
 
 
 def in_step(rows: Rows, y: npt.NDArray[Any]) -> Rows:

@@ -17,7 +17,7 @@ from torch import nn
 
 from lotgate.data import Dataset, FloatArray, Pool
 from lotgate.detector import Evidence
-from lotgate.probe import PASS_BATCH, ProbeSettings, forward, train_probe
+from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
 
 Array = npt.NDArray[np.float64]
 FOLDS = 3
@@ -88,9 +88,8 @@ def art_spectral_signatures(evidence: Evidence, rng: np.random.Generator) -> Ans
 
 
 def cleanlab_trusted(evidence: Evidence, rng: np.random.Generator) -> Answer:
-    """cleanlab's find_label_issues on the probabilities of the model of trusted rows only."""
-    assert evidence.twin is not None
-    return _cleanlab(evidence.suspect.y, _softmax(evidence.twin.logit_matrix(evidence.suspect)))
+    """cleanlab's find_label_issues on the probabilities of a model of all trusted rows."""
+    return _cleanlab(evidence.suspect.y, _softmax(_outputs(_model_of(trusted_rows(evidence), rng), evidence.suspect)))
 
 
 def cleanlab_out_of_fold(evidence: Evidence, rng: np.random.Generator) -> Answer:
@@ -119,24 +118,29 @@ def pyod_lof(evidence: Evidence, rng: np.random.Generator) -> Answer:
 
 
 def trusted_only(evidence: Evidence, rng: np.random.Generator) -> Answer:
-    """A model of trusted rows only gives another label than the lot does."""
-    assert evidence.twin is not None
-    p = _softmax(evidence.twin.logit_matrix(evidence.suspect))
+    """A model of all trusted rows gives another label than the lot does."""
+    p = _softmax(_outputs(_model_of(trusted_rows(evidence), rng), evidence.suspect))
     y = evidence.suspect.y
     return Answer(p.argmax(1) != y, 1 - p[np.arange(len(y)), y])
 
 
 def trusted_only_residual(evidence: Evidence, rng: np.random.Generator) -> Answer:
-    """Regression: the residual of a model of trusted rows is above the 99th percentile of held-out trusted rows."""
-    assert evidence.twin is not None
-    assert evidence.heldout is not None
-    twin = evidence.twin
+    """Regression: a residual above the 99th percentile of those of trusted rows, of models of trusted rows only.
 
-    def residual(dataset: Dataset) -> Array:
-        return np.abs(dataset.y - (twin.logit_matrix(dataset)[:, 0] * twin.scale + twin.centre)).astype(np.float64)
-
-    scores = residual(evidence.suspect)
-    return Answer(scores > np.quantile(residual(evidence.heldout), 0.99), scores)
+    The lot is judged by a model of all of them, they by models that did not see them.
+    """
+    known = trusted_rows(evidence)
+    folds = [rng.permutation(len(part)) % FOLDS for part in known.parts]
+    own = []
+    for f in range(FOLDS):
+        inside, outside = (
+            tuple(part.select(part.ids[(fold == f) == mine]) for part, fold in zip(known.parts, folds, strict=True))
+            for mine in (True, False)
+        )
+        model = _model_of(Pool(outside), rng)
+        own += [_residuals(model, part) for part in inside if len(part)]
+    scores = _residuals(_model_of(known, rng), evidence.suspect)
+    return Answer(scores > np.quantile(np.concatenate(own), 0.99), scores)
 
 
 CLASSIFICATION: dict[str, Peer] = {
@@ -147,6 +151,15 @@ CLASSIFICATION: dict[str, Peer] = {
 ANY_TASK: dict[str, Peer] = {
     "pyod_isolation_forest": pyod_isolation_forest, "pyod_lof": pyod_lof, "trusted_only_residual": trusted_only_residual
 }  # fmt: skip
+
+
+FROM_TRUSTED = ("cleanlab_trusted", "trusted_only", "trusted_only_residual")  # read no probe of the lot
+
+
+def trusted_rows(evidence: Evidence) -> Pool:
+    """Every trusted row: a peer that calibrates on none keeps none back."""
+    known = [part for part in (evidence.trusted, evidence.heldout) if part is not None and len(part)]
+    return Pool(tuple(known))
 
 
 def store_matrix(dataset: Dataset) -> FloatArray:
@@ -177,13 +190,26 @@ def _cleanlab(y: npt.NDArray[np.int64], probabilities: Array) -> Answer:
     return Answer(np.asarray(flagged, bool), 1 - np.asarray(get_label_quality_scores(y, probabilities)))
 
 
+def _model_of(rows: Pool, rng: np.random.Generator) -> Probe:
+    """The probe's own network and schedule."""
+    return train_probe(rows, ProbeSettings(), rng, lambda words: None)
+
+
+def _outputs(model: Probe, dataset: Dataset) -> FloatArray:
+    """(N, K) logits, or (N, 1) standardised predictions."""
+    parts = [forward(model.network, batch.x, model.device)[1] for batch in dataset.batches(PASS_BATCH)]
+    return np.concatenate(parts)
+
+
+def _residuals(model: Probe, dataset: Dataset) -> Array:
+    predicted = _outputs(model, dataset)[:, 0].astype(np.float64) * model.scale + model.centre
+    return np.abs(dataset.y.astype(np.float64) - predicted)
+
+
 def _fitted_probabilities(outside: Dataset, inside: Dataset, rng: np.random.Generator) -> Array:
     x, y = store_matrix(inside), outside.y
     if outside.modality == "image":
-        probe = train_probe(Pool((outside,)), ProbeSettings(), rng, lambda words: None)
-        return _softmax(
-            np.concatenate([forward(probe.network, x[i : i + 512], probe.device)[1] for i in range(0, len(x), 512)])
-        )
+        return _softmax(_outputs(_model_of(Pool((outside,)), rng), inside))
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     trees = HistGradientBoostingClassifier(random_state=int(rng.integers(2**31 - 1))).fit(store_matrix(outside), y)

@@ -42,8 +42,8 @@ def fingerprint(settings: Settings) -> str:
     """Twelve hex digits of the product's source, of the benchmark's and of the settings: rows of one value compare."""
     digest = hashlib.sha256(settings.model_dump_json(exclude={"registry", "train"}).encode())
     for folder in (ROOT / "lotgate", ROOT / "expectations", Path(__file__).parent):
-        for path in sorted(folder.rglob("*.py")):
-            if path.name not in NOT_MEASURING:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".json"}):
+            if path.name not in NOT_MEASURING and RESULTS not in path.parents:
                 digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -52,7 +52,10 @@ def definition(case: Case) -> str:
     """Eight hex digits of what cases.yaml says of a case; of drips and of order only where there is one."""
     unsaid = set() if case.data.earlier or case.data.drawn_as else {"earlier", "drawn_as"}
     unsaid |= set() if case.data.in_order else {"in_order"}
-    return hashlib.sha256(case.model_dump_json(exclude={"data": unsaid}).encode()).hexdigest()[:8]
+    words = case.model_dump_json(exclude={"data": unsaid})
+    if case.data.halves and case.data.classes:  # rows from when each choice of classes was halved by itself are others
+        words += "halved before classes are chosen"
+    return hashlib.sha256(words.encode()).hexdigest()[:8]
 
 
 def row_file(case: Case) -> Path:

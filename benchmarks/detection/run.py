@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from benchmarks.detection.peers_regression import regression_peers
 from benchmarks.detection.product import PRODUCT, Screened, bench_settings, screen
 from lotgate import stages
 from lotgate.data import Dataset
+from lotgate.detector import Evidence
 from lotgate.errors import InputError
 from lotgate.settings import Settings
 
@@ -36,12 +38,14 @@ class Wanted:
         peers: ask them too. downstream: model to train on raw, kept and perfect sets; empty for none.
         price: also extrapolate the seconds of one training of the downstream model.
         skip: detectors without a vote that are not to report either.
+        only_peers: nothing but these peers.
     """
 
     peers: bool = True
     downstream: str = ""
     price: bool = False
     skip: tuple[str, ...] = ()
+    only_peers: tuple[str, ...] = ()
 
 
 def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> list[Row]:
@@ -71,9 +75,27 @@ def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> li
     if wanted.price:
         rows[0]["training_seconds"] = round(training_seconds(Dataset.load(folder / "run/work/lot").usable()), 1)
     if wanted.peers and not lot.context:  # peers know no context
-        rows += _peer_rows(case, lot, screened, settings)
+        rows += _peer_rows(case, lot, _for_peers(screened.run, settings))
     shutil.rmtree(folder)
     return [common | row for row in rows]
+
+
+def run_peers(case: Case, settings: Settings, folder: Path, names: Collection[str]) -> list[Row]:
+    """Asks only these peers, none of which reads a model of the lot: the lot is made and read, but not screened.
+
+    Raises:
+        Absent, InputError: as `run_case`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    lot = make_lot(case, load(case.data.of or case.dataset), folder / "landing")
+    settings = bench_settings(settings, case.seed)
+    stages.open_run(folder / "run")
+    stages.ingest(folder / "run", lot.lot, lot.trusted, lot.target, "auto", settings)
+    stages.contract(folder / "run", settings)
+    rows = _peer_rows(case, lot, stages.split(folder / "run", settings), names)
+    shutil.rmtree(folder)
+    return [_common(case, lot) | row for row in rows]
 
 
 def _common(case: Case, lot: Lot) -> Row:
@@ -118,14 +140,22 @@ def _unpaid(screened: Screened, settings: Settings) -> float:
     return sum(screened.seconds.get(str(name), 0.0) for name in mere)
 
 
-def _peer_rows(case: Case, lot: Lot, screened: Screened, settings: Settings) -> list[Row]:
-    """Peers judge the rows that the contract left: those the probe has features of."""
-    evidence = stages.load_evidence(screened.run, settings)
+def _for_peers(run: Path, settings: Settings) -> Evidence:
+    """The evidence that Lotgate's detectors have, with every trusted row: that some labels are doubtful it found out
+    by itself."""
+    whole = stages.split(run, settings)
+    return replace(stages.load_evidence(run, settings), trusted=whole.trusted, heldout=whole.heldout)
+
+
+def _peer_rows(case: Case, lot: Lot, evidence: Evidence, names: Collection[str] | None = None) -> list[Row]:
+    """Peers judge the rows that the contract left: those the probe has features of. All peers, or those named."""
     regression = evidence.suspect.task == "regression"
     table = {**peers.ANY_TASK, **regression_peers(case.rate)} if regression else peers.CLASSIFICATION
     planted, cover = lot.truth.of(evidence.suspect.ids)
     rows: list[Row] = []
     for number, (name, peer) in enumerate(table.items()):
+        if names is not None and name not in names:
+            continue
         heard = peers.ask(peer, evidence, np.random.default_rng([case.seed, number]))
         row: Row = {"method": name, "family": "peer", "seconds": round(heard.seconds, 2), "absent": heard.absent}
         if heard.answer is not None:

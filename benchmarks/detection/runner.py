@@ -18,7 +18,7 @@ from benchmarks.detection.data import BUILD, Absent, load
 from benchmarks.detection.page import write_page
 from benchmarks.detection.product import PRODUCT
 from benchmarks.detection.results import RESULTS, definition, fingerprint, load_rows, save_rows, stack, write_csv
-from benchmarks.detection.run import Wanted, run_case
+from benchmarks.detection.run import Wanted, run_case, run_peers
 from lotgate.settings import Settings, load_settings
 
 CASES_PER_WORKER = 8
@@ -30,7 +30,8 @@ def run(cases: list[Case], args: argparse.Namespace) -> int:
     code = fingerprint(settings)
     known = dict(iter(load_rows(args.split, cases).groupby("case")))
     empty = load_rows(args.split, [])
-    todo = [case for case in _with_data(cases) if not _done(case, known.get(case.name, empty), code, args)]
+    done = _asked if args.only_peers else _done
+    todo = [case for case in _with_data(cases) if not done(case, known.get(case.name, empty), code, args)]
     print(f"{len(cases)} cases, {len(todo)} to run, code {code}, {args.jobs} at a time", flush=True)
     failures = _run_all(todo, settings, code, args)
     rows = load_rows(args.split, expand(load_cases(), args.split))
@@ -81,18 +82,26 @@ def _one(case: Case, settings: Settings, code: str, wanted: Wanted, jobs: int) -
     if jobs > 1:
         torch.set_num_threads(1)
     start = time.perf_counter()
-    rows = run_case(case, settings, BUILD / "cases" / case.split / case.name, wanted)
+    folder = BUILD / "cases" / case.split / case.name
+    if wanted.only_peers:
+        rows = run_peers(case, settings, folder, wanted.only_peers)
+    else:
+        rows = run_case(case, settings, folder, wanted)
     save_rows(case, rows, code)
     return f"{time.perf_counter() - start:.1f} s, {_figures(rows[0])}"
 
 
 def _wanted(args: argparse.Namespace) -> Wanted:
-    return Wanted(peers=not args.no_peers, downstream=args.downstream, price=args.price, skip=tuple(args.skip))
+    return Wanted(
+        peers=not args.no_peers, downstream=args.downstream, price=args.price, skip=tuple(args.skip),
+        only_peers=tuple(args.only_peers),
+    )  # fmt: skip
 
 
 def _figures(row: dict[str, Any]) -> str:
     shown = {k: row.get(k) for k in ("tpr", "fpr", "f1", "auroc", "context_tpr", "context_fpr")}
-    return " ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None) + f" {row['decision']}"
+    words = " ".join(f"{k} {v:.3f}" for k, v in shown.items() if v is not None)
+    return f"{words} {row.get('decision', row['method'])}"
 
 
 def _with_data(cases: list[Case]) -> list[Case]:
@@ -121,6 +130,13 @@ def _done(case: Case, rows: pd.DataFrame, code: str, args: argparse.Namespace) -
         and (not wanted.peers or (rows["family"] == "peer").any())
     )
     return bool(complete and (args.keep_stale or own["code"].iloc[0] == code))
+
+
+def _asked(case: Case, rows: pd.DataFrame, code: str, args: argparse.Namespace) -> bool:
+    """Whether the peers to ask anew answered under this code, or the lot was never screened with peers."""
+    theirs = rows[rows["method"].isin(args.only_peers)]
+    screened = rows[rows["family"] == "peer"]["definition"].eq(definition(case)).any()
+    return bool(not screened or (len(theirs) and theirs["code"].eq(code).all()))
 
 
 def _show(rows: pd.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.detection import data, results
+from benchmarks.detection import data, peers, results
 from benchmarks.detection.cases import Case, Cases, Data, expand, load_cases
 from benchmarks.detection.charts import heat_map, roc
 from benchmarks.detection.data import Absent, Samples, load
 from benchmarks.detection.goals import goal_table
-from benchmarks.detection.lots import BY_NAME, deal, in_step, make_lot
+from benchmarks.detection.lots import BY_NAME, _part, deal, in_step, make_lot
 from benchmarks.detection.measures import GRID, measure
 from benchmarks.detection.peers import ask, pyod_lof
 from benchmarks.detection.peers_regression import duti, regression_peers, sever, trim
-from benchmarks.detection.run import Wanted, run_case
+from benchmarks.detection.run import Wanted, run_case, run_peers
 from benchmarks.detection.surfaces import FAULTS
 from lotgate.data import Dataset
 from lotgate.detector import Evidence
@@ -108,6 +109,19 @@ def test_halves_give_tune_and_report_different_samples(tmp_path: Path) -> None:
     assert not drawn["tune"] & drawn["report"]
 
 
+def test_no_part_of_a_dataset_gives_report_what_any_part_of_it_gives_tune() -> None:
+    """Classes are chosen after the halves: the report's 4 and 9 lie in the half that tune's whole set never sees."""
+    y = np.arange(1000) % 5
+    samples = Samples(np.zeros((1000, 2), np.float32), y, tuple("abcde"), ("u", "v"))
+    pools: dict[str, set[int]] = {"tune": set(), "report": set()}
+    for split, rows in pools.items():
+        for classes in ((), (1, 4), (2, 3), (0,)):
+            data = Data(size=20, halves=True, classes=classes)
+            rows |= set(_part(_case(split=split, attack="none", rate=0, data=data), samples)[1].tolist())
+    assert [len(rows) for rows in pools.values()] == [500, 500]
+    assert not pools["tune"] & pools["report"]
+
+
 def test_truth_is_told_by_id_and_trusted_rows_are_clean_unless_the_case_spoils_them(tmp_path: Path) -> None:
     samples = load("digits")
     honest = make_lot(_case(), samples, tmp_path / "a")
@@ -172,6 +186,24 @@ def test_regression_peers_find_pulled_responses(method: object, tmp_path: Path) 
     answer = method(evidence, np.random.default_rng(0), rate=0.1)  # type: ignore[operator]
     assert answer.flagged.sum() == 30
     assert measure(bad, np.zeros(300, bool), answer.flagged, answer.scores)["tpr"] > 0.9
+
+
+def test_the_peer_of_residuals_learns_from_all_trusted_rows_and_finds_pulled_responses(tmp_path: Path) -> None:
+    evidence, bad = _regression_evidence(tmp_path)
+    assert len(peers.trusted_rows(evidence)) == 100
+    answer = peers.trusted_only_residual(evidence, np.random.default_rng(0))
+    measured = measure(bad, np.zeros(300, bool), answer.flagged, answer.scores)
+    assert measured["tpr"] > 0.9 and measured["auroc"] > 0.95
+    blind = peers.trusted_only_residual(replace(evidence, heldout=None), np.random.default_rng(0))
+    assert not np.array_equal(blind.scores, answer.scores), "held-out rows are trusted rows, too"
+
+
+def test_peers_asked_anew_answer_for_the_same_rows_without_a_screening(tmp_path: Path) -> None:
+    case = _case(rate=0.1, attack="label_flip_random", trusted=0.4)
+    rows = run_peers(case, load_settings(None), tmp_path / "case", ("trusted_only",))
+    assert [row["method"] for row in rows] == ["trusted_only"]
+    assert rows[0]["n"] == 200 and rows[0]["n_planted"] == 20 and rows[0]["auroc"] > 0.9
+    assert not (tmp_path / "case").exists()
 
 
 def test_only_peers_that_say_so_are_told_the_rate(tmp_path: Path) -> None:
