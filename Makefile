@@ -5,7 +5,7 @@ STAMP := .venv/installed
 # modules are compiled once, not by each of the processes that tests start
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install demo test lint test-slow bench bench-speed bench-de-pois clean
+.PHONY: install demo test lint test-slow test-bench bench bench-speed bench-de-pois clean
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -33,6 +33,10 @@ test-slow: $(STAMP)
 .venv/bench: $(STAMP) constraints-bench.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -c constraints-bench.txt -e '.[dev,bench]'
 	touch $@
+
+# the peers and ART's attacks, which `make test` does not install
+test-bench: .venv/bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit/test_bench_rivals.py tests/unit/test_benchmarks.py
 
 # Hours on two cores; stops and goes on where it was. `make bench SPLIT=tune ONLY=digits JOBS=2` runs a part.
 SPLIT ?= report

@@ -92,12 +92,22 @@ class Case(BaseModel):
         return [self.seed, *(zlib.crc32(word.encode()) for word in words)]
 
 
+class LookedAt(BaseModel):
+    """Attacks and datasets that decisions were made by though no case of `tune` has them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    attacks: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
 class Cases(BaseModel):
     """The whole file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     datasets: dict[str, Data]
+    looked_at: LookedAt = LookedAt()
     tune: dict[str, Group]
     report: dict[str, Group]
 
@@ -106,15 +116,18 @@ class Cases(BaseModel):
         tuned, reported = ({s for g in groups.values() for s in g.seeds} for groups in (self.tune, self.report))
         if tuned & reported:
             raise ValueError(f"tune and report share the seeds {sorted(tuned & reported)}")
+        known = {a for groups in (self.tune, self.report) for g in groups.values() for a in g.attacks}
+        if unknown := ({*self.looked_at.attacks} - known) | ({*self.looked_at.datasets} - set(self.datasets)):
+            raise ValueError(f"looked at, but no case has them: {sorted(unknown)}")
         for group in (*self.tune.values(), *self.report.values()):
             if unknown := set(group.datasets) - set(self.datasets):
                 raise ValueError(f"datasets without a size: {sorted(unknown)}")
         return self
 
     def held_out(self) -> tuple[set[str], set[str]]:
-        """Datasets, none of whose rows `tune` draws from, and attack rows that only `report` has."""
-        seen = {self._source(d) for g in self.tune.values() for d in g.datasets}
-        tuned = {a for g in self.tune.values() for a in g.attacks}
+        """Datasets, none of whose rows `tune` draws from, and attack rows that only `report` has; none looked at."""
+        seen = {self._source(d) for g in self.tune.values() for d in g.datasets} | {*self.looked_at.datasets}
+        tuned = {a for g in self.tune.values() for a in g.attacks} | {*self.looked_at.attacks}
         data = {d for g in self.report.values() for d in g.datasets if self._source(d) not in seen}
         return data, {a for g in self.report.values() for a in g.attacks} - tuned - {"none"}
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_classification, make_regression
 
 from benchmarks.detection import surfaces
 from lotgate.data import FloatArray
@@ -21,6 +21,7 @@ from lotgate.data import FloatArray
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/benchmarks"
 SIDE = {"neu_steel": 64}  # 200 × 200 is averaged down, as Lotgate's ingest does by default
+WIDE_ROWS, WIDE_COLUMNS = 26_000, 50  # a lot of 20,000, its trusted set and test rows
 AI4I_FAILURES = ["TWF", "HDF", "PWF", "OSF", "RNF"]  # modes of the failure that the label already tells
 
 
@@ -71,6 +72,7 @@ def load(name: str) -> Samples:
     loaders = {
         "digits": _digits, "breast_cancer": _breast_cancer, "diabetes": _diabetes,
         "fourclass": _fourclass, "ai4i2020": _ai4i2020, "house_prices": _house_prices,
+        "wide_classes": _wide_classes, "wide_targets": _wide_targets,
     }  # fmt: skip
     return loaders[name]()
 
@@ -145,3 +147,21 @@ def _house_prices() -> Samples:
     y = table["SalePrice"].to_numpy(np.float32)
     features = table.drop(columns=["SalePrice"])
     return Samples(features.to_numpy(np.float32), y, (), tuple(features.columns))
+
+
+def _wide_classes() -> Samples:
+    """Made up: three classes of two clusters each in 12 of 50 columns, the others noise or mixtures of these."""
+    x, y = make_classification(
+        WIDE_ROWS, WIDE_COLUMNS, n_informative=12, n_redundant=8, n_classes=3, flip_y=0, class_sep=1.5, random_state=0
+    )
+    return Samples(x.astype(np.float32), y.astype(np.int64), ("a", "b", "c"), _numbered(WIDE_COLUMNS))
+
+
+def _wide_targets() -> Samples:
+    """Made up: a linear function of 12 of 50 columns, and noise."""
+    x, y = make_regression(WIDE_ROWS, WIDE_COLUMNS, n_informative=12, noise=20.0, random_state=0)
+    return Samples(x.astype(np.float32), y.astype(np.float32), (), _numbered(WIDE_COLUMNS))
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"c{i:02}" for i in range(count))

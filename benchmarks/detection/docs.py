@@ -36,9 +36,9 @@ NOT_YET = "Not measured yet."
 MADE = "<!-- Made by `python -m benchmarks.detection docs` from the docstring and the results; edits here are lost. -->"
 READING = (
     f"F1: mean over lots with {RATE:.0%} poison and {TRUSTED:.0%} trusted rows, each detector alone at its own "
-    f"threshold. Clean flagged: mean share of a clean lot that it flags. Alone in lots: poisoned lots of which it "
-    f"flags half or more of the planted rows, and no other voter does. Leads in cases: poisoned cases in which its F1 "
-    f"is ahead of that of every other voter."
+    f"threshold; in brackets how many lots: means over unlike numbers do not compare. Clean flagged: mean share of a "
+    f"clean lot that it flags. Alone in lots: poisoned lots of which it flags half or more of the planted rows, and no "
+    f"other voter does. Leads in cases: poisoned cases in which its F1 is ahead of that of every other voter."
 )
 JOINT = (
     " Detectors that find the same poison equally well take this from each other: of two that say `no`, one may be "
@@ -237,10 +237,11 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
     policy = Policy()
     lines = []
     for detector, entry in records.items():
-        f1 = entry.usual.groupby("lots")["f1"].mean()
+        f1 = entry.usual.groupby("lots")["f1"].agg(["mean", "count"])
         votes = f"yes, {policy.weight(detector.name):g}" if detector.name in policy.voters else "**no**"
         lines.append([f"[{detector.name}]({detector.name}.md)", sections(detector)[""].splitlines()[0], votes,
-                      *(_number(f1.get(kind, float("nan")), 3) for kind in KINDS),
+                      *(f"{f1.loc[kind, 'mean']:.3f} ({f1.loc[kind, 'count']})" if kind in f1.index else "–"
+                        for kind in KINDS),
                       _number(entry.clean["flagged_share"].mean(), 4),
                       f"{len(entry.alone)} of {entry.poisoned}" if entry.poisoned else "–",
                       f"{entry.led} of {entry.cases}" if entry.cases else "–", EARNS[entry.earns]])  # fmt: skip

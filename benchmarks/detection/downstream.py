@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.detection.lots import Lot, write_part
+from benchmarks.detection.memory import reset_peak, status_mb
 from lotgate.attacks.attack import quantise
 from lotgate.data import Dataset, FloatArray
 from lotgate.ingest import ingest
@@ -36,19 +37,23 @@ def outcomes(lot: Lot, run: Path, quarantined: set[str], folder: Path, model: st
     return found
 
 
-def training_seconds(suspect: Dataset) -> float:
-    """Seconds of one training of the downstream model on this lot: ResNet-18 (an MLP for tables), 30 epochs of 64.
+def training_cost(suspect: Dataset) -> dict[str, float]:
+    """One training of the downstream model on this lot: ResNet-18 (an MLP for tables), 30 epochs of 64.
 
-    A few steps are timed and the rest is extrapolated: the whole would take longer than the benchmark.
+    Returns:
+        training_seconds: a few steps are timed and the rest is extrapolated; the whole would take longer than the
+            benchmark. training_mb: largest resident memory of this process meanwhile.
     """
     image = suspect.modality == "image"
     settings = ProbeSettings(model="resnet18" if image else "auto", epochs=1, min_steps=0, batch_size=64)
     rows = suspect.select(suspect.ids[: min(len(suspect), 64 * PRICED_STEPS)])
+    reset_peak()
     train_probe(rows, settings, np.random.default_rng(0), lambda words: None)  # warms caches and threads
     start = time.perf_counter()
     train_probe(rows, settings, np.random.default_rng(0), lambda words: None)
     steps = max(1, len(rows) // 64)
-    return (time.perf_counter() - start) / steps * max(1, len(suspect) // 64) * 30
+    seconds = (time.perf_counter() - start) / steps * max(1, len(suspect) // 64) * 30
+    return {"training_seconds": round(seconds, 1), "training_mb": status_mb("VmHWM")}
 
 
 class _TestRows:

@@ -6,15 +6,23 @@ A case is a dataset × attack × rate × trusted share, and its figures are mean
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
-TABLES = {"fourclass", "breast_cancer", "ai4i2020", "diabetes", "house_prices"}
+TABLES = {"fourclass", "breast_cancer", "ai4i2020", "diabetes", "house_prices", "wide_classes", "wide_targets"}
 SEPARABLE = ("digits", "digits_two", "mnist_t10k", "mnist_two", "fourclass")
 PLAIN_FLIPS = ("label_flip_random", "label_flip_pairwise")
+FOUND_BY_CONTRACT = (
+    "trusted_copy",
+)  # a flip by kind, but it is the contract that finds it: no detector or peer sees it
 PEERS_FOR_REGRESSION = ("trim", "sever", "duti")
+WORKS = 0.5  # attack success on the raw lot from which on an attack counts as one that works
 KEYS = ["dataset", "attack", "rate", "trusted"]
-TABLE_SECONDS = 120
+TWO_CLASSES = "two-class lots: "
+TABLE_ROWS, TABLE_SECONDS = 20_000, 120
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,14 @@ def every_goal(rows: pd.DataFrame) -> list[Goal]:
     rows = rows[rows["poisoned_trusted"] == 0]
     own = rows[rows["method"] == "lotgate"]
     poisoned = own[(own["attack"] != "none") & (own["rate"] >= 0.01)]
+    targets = rows[(rows["classes"] == 0) & (rows["attack"] != "none")]
     return [
         *_detection(rows, ""),
-        *_detection(rows[rows["classes"] == 2], "two-class lots: "),
+        *_detection(rows[rows["classes"] == 2], TWO_CLASSES),
         _mean_f1("mean F1 over all attacks, ≥ 1% poison, 5% trusted", poisoned[poisoned["trusted"] == 0.05], 0.9, 0.0),
-        _above("regression: F1 above TRIM, Sever and DUTI on each case",
-               rows[(rows["classes"] == 0) & (rows["attack"] != "none")], PEERS_FOR_REGRESSION),
+        _above("regression: F1 above TRIM, Sever and DUTI, on each case", targets, PEERS_FOR_REGRESSION),
+        _above("regression: the same where these are told the share of poison", targets,
+               tuple(f"{name}_told" for name in PEERS_FOR_REGRESSION)),
         *_cost_of_images(rows[~rows["dataset"].isin(TABLES)]),
         _cost_of_tables(own[own["dataset"].isin(TABLES)]),
     ]  # fmt: skip
@@ -65,7 +75,9 @@ def _detection(rows: pd.DataFrame, who: str) -> list[Goal]:
     usual = own[(own["trusted"] == 0.2) & (own["rate"] >= 0.01) & (own["attack"] != "none")]
     dirty = usual[usual["kind"] == "backdoor"]
     clean_label = usual[(usual["kind"] == "clean_label_backdoor") & (usual["rate"] >= 0.03)]
-    flips = rows[(rows["kind"] == "label_flip") & rows["rate"].between(0.05, 0.2)]
+    flips = rows[
+        (rows["kind"] == "label_flip") & ~rows["attack"].isin(FOUND_BY_CONTRACT) & rows["rate"].between(0.05, 0.2)
+    ]
     ours = flips[(flips["method"] == "lotgate") & (flips["trusted"] == 0.2)]
     planned = usual[~usual["attack"].isin(PLAIN_FLIPS)]
     return [
@@ -81,6 +93,18 @@ def _detection(rows: pd.DataFrame, who: str) -> list[Goal]:
         _loss(f"{who}loss of clean accuracy against a perfect filter",
               own[own["clean_kept"].notna() & (own["classes"] > 0)]),
     ]  # fmt: skip
+
+
+@cache
+def _all_tried() -> dict[str, str]:
+    return dict(yaml.safe_load(Path(__file__).with_name("tried.yaml").read_text(encoding="utf-8")))
+
+
+def tried(goal: str) -> str:
+    """What was tried towards a goal, from tried.yaml; empty where that says nothing. The longest beginning counts."""
+    name = goal.removeprefix(TWO_CLASSES)
+    beginnings = [start for start in _all_tried() if name.startswith(start)]
+    return _all_tried()[max(beginnings, key=len)] if beginnings else ""
 
 
 def _mean_f1(goal: str, rows: pd.DataFrame, mean: float, least: float) -> Goal:
@@ -107,9 +131,9 @@ def _rates(goal: str, rows: pd.DataFrame, tpr: float, fpr: float) -> Goal:
 
 
 def _above(goal: str, rows: pd.DataFrame, peers: tuple[str, ...] | None) -> Goal:
-    """Mean F1 over seeds against the best peer of each case; peers that are told the rate aside."""
-    told = rows["method"].str.endswith("_told")
-    rivals = rows[(rows["family"] == "peer") & ~told & (rows["method"].isin(peers) if peers else True)]
+    """Mean F1 over seeds against the best of these peers in each case; None: of all that are not told the rate."""
+    chosen = rows["method"].isin(peers) if peers else ~rows["method"].str.endswith("_told")
+    rivals = rows[(rows["family"] == "peer") & chosen]
     best = rivals.groupby([*KEYS, "method"])["f1"].mean().groupby(KEYS).max()
     ahead = (rows[rows["method"] == "lotgate"].groupby(KEYS)["f1"].mean() - best).dropna()
     if ahead.empty:
@@ -157,44 +181,53 @@ def _success(goal: str, rows: pd.DataFrame) -> Goal:
     wanted = "≤ 0.03"
     if rows.empty:
         return _unmeasured(goal, wanted)
-    by = rows.groupby(KEYS)[["attack_success_kept", "attack_success_perfect"]].mean()
+    by = rows.groupby(KEYS)[["attack_success_raw", "attack_success_kept", "attack_success_perfect"]].mean()
     kept, perfect = by["attack_success_kept"], by["attack_success_perfect"]
     beyond = (kept - perfect).max()  # some triggers make any model see the target, as noise does of two steel defects
+    works = by["attack_success_raw"] >= WORKS
     measured = (
-        f"{kept.max():.3f} at worst, {kept.mean():.3f} on average; beyond a perfect filter {beyond:+.3f} at worst"
+        f"{kept.max():.3f} at worst, {kept.mean():.3f} on average; beyond a perfect filter {beyond:+.3f} at worst; "
+        f"{int(works.sum())} of these attacks work unfiltered (success {WORKS:g} or more): of them "
+        f"{kept[works].max():.3f} at worst, {kept[works].mean():.3f} on average"
     )
     short = int((kept > 0.03).sum())
     return Goal(goal, wanted, measured, short == 0, _name(kept.idxmax()), len(by), short)
 
 
 def _loss(goal: str, rows: pd.DataFrame) -> Goal:
-    wanted = "≤ 0.005 on average"
+    wanted = "≤ 0.005"
     if rows.empty:
         return _unmeasured(goal, wanted)
     by = rows.groupby(KEYS)[["clean_kept", "clean_perfect"]].mean()
     loss = by["clean_perfect"] - by["clean_kept"]
-    measured = f"{loss.mean():+.4f} on average, {loss.max():+.4f} at worst"
-    reached = bool(loss.mean() <= 0.005)
+    error = loss.std() / max(len(loss), 1) ** 0.5
+    measured = f"{loss.max():+.4f} at worst, {loss.mean():+.4f} ± {error:.4f} on average"
+    reached = bool((loss <= 0.005).all())
     return Goal(goal, wanted, measured, reached, _name(loss.idxmax()), len(by), int((loss > 0.005).sum()))
 
 
 def cost_in_trainings(rows: pd.DataFrame) -> pd.DataFrame:
     """By dataset, means over the lots whose training was priced: seconds of scan, of De-Pois and of one training.
 
-    `scan` and `without_de_pois` are multiples of one training of the downstream model on the same lot.
+    `scan` (De-Pois included; none where it was not asked) and `without_de_pois` are multiples of one training of the
+    downstream model on the same lot, `memory` of the resident memory that it takes.
     """
     own = rows[(rows["method"] == "lotgate") & rows["training_seconds"].notna() & rows["seconds"].notna()]
-    critic = rows[rows["method"] == "de_pois"].drop_duplicates("case").set_index("case")["seconds"]
-    priced = own.assign(de_pois_seconds=own["case"].map(critic).fillna(0.0).astype(float))
-    priced["scan"] = priced["seconds"] / priced["training_seconds"]
-    priced["without_de_pois"] = (priced["seconds"] - priced["de_pois_seconds"]) / priced["training_seconds"]
-    columns = ["seconds", "de_pois_seconds", "training_seconds", "scan", "without_de_pois"]
-    return priced.astype(dict.fromkeys(columns, float)).groupby("dataset")[columns].mean()
+    critic = rows[(rows["method"] == "de_pois") & rows["seconds"].notna()].drop_duplicates("case").set_index("case")
+    columns = ["seconds", "peak_mb", "training_seconds", "training_mb"]
+    priced = own.astype(dict.fromkeys(columns, float))
+    # `seconds` of Lotgate leave out detectors that only report, De-Pois among them
+    priced["de_pois_seconds"] = priced["case"].map(critic["seconds"]).astype(float)
+    priced["scan"] = (priced["seconds"] + priced["de_pois_seconds"]) / priced["training_seconds"]
+    priced["without_de_pois"] = priced["seconds"] / priced["training_seconds"]
+    priced["memory"] = priced["peak_mb"] / priced["training_mb"]
+    shown = [*columns, "de_pois_seconds", "scan", "without_de_pois", "memory"]
+    return priced.groupby("dataset")[shown].mean()
 
 
 def _cost_of_images(rows: pd.DataFrame) -> list[Goal]:
     goals = {
-        ("a whole scan", "scan"): 1.0,
+        ("a whole scan, De-Pois included", "scan"): 1.0,
         ("a whole scan without De-Pois", "without_de_pois"): 0.2,
     }
     known = "training_seconds" in rows and rows["training_seconds"].notna().any()
@@ -204,6 +237,7 @@ def _cost_of_images(rows: pd.DataFrame) -> list[Goal]:
 
 
 def _cost(goal: str, by: pd.Series[float] | None, limit: float) -> Goal:
+    by = None if by is None else by.dropna()
     if by is None or by.empty:
         return _unmeasured(goal, f"≤ {limit:g}")
     measured, short = f"{by.max():.3f} at worst, {by.mean():.3f} on average", int((by > limit).sum())
@@ -211,14 +245,18 @@ def _cost(goal: str, by: pd.Series[float] | None, limit: float) -> Goal:
 
 
 def _cost_of_tables(rows: pd.DataFrame) -> Goal:
-    """The lot that was asked for is larger than any here, so that only a miss can be read off these rows."""
-    goal, wanted = "tables: 20,000 rows × 50 columns, a whole scan on 2 cores", f"≤ {TABLE_SECONDS} s"
+    """The slowest lot of at least the size that was asked for; where there is none, only a miss can be read off."""
+    goal, wanted = f"tables: {TABLE_ROWS:,} rows × 50 columns, a whole scan", f"≤ {TABLE_SECONDS} s"
     if rows.empty or "seconds" not in rows or rows["seconds"].isna().all():
         return _unmeasured(goal, wanted)
-    slowest = rows.loc[rows["seconds"].idxmax()]
-    measured = f"not measured at that size; slowest table here {slowest['n']:,.0f} rows in {slowest['seconds']:.0f} s"
-    slow = rows["seconds"] > TABLE_SECONDS
-    return Goal(goal, wanted, measured, False if slow.any() else None, str(slowest["case"]), len(rows), int(slow.sum()))
+    large = rows[(rows["n"] >= TABLE_ROWS) & rows["seconds"].notna()]
+    known = large if len(large) else rows
+    slowest = known.loc[known["seconds"].idxmax()]
+    size = f"{slowest['n']:,.0f} rows in {slowest['seconds']:.0f} s"
+    measured = size if len(large) else f"not measured at that size; slowest table here {size}"
+    slow = known["seconds"] > TABLE_SECONDS
+    reached = False if slow.any() else (True if len(large) else None)
+    return Goal(goal, wanted, measured, reached, str(slowest["case"]), len(known), int(slow.sum()))
 
 
 def _unmeasured(goal: str, wanted: str) -> Goal:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.detection.against import attacks_on_the_gate, lots_that_peers_judged, where_a_peer_is_ahead
 from benchmarks.detection.cases import Split, expand, load_cases
 from benchmarks.detection.charts import heat_map, legend, roc
-from benchmarks.detection.goals import TABLES, cost_in_trainings, every_goal
+from benchmarks.detection.goals import TABLES, cost_in_trainings, every_goal, tried
 from benchmarks.detection.measures import GRID
 from benchmarks.detection.results import RESULTS, read_csv, summary
 from lotgate.files import write_text
@@ -29,6 +30,7 @@ KINDS = {
     "tables": lambda r: ~r["image"] & (r["classes"] > 0),
     "regression": lambda r: r["classes"] == 0,
 }
+OF_TRAINING = ("base_mb", "peak_mb", "training_seconds", "training_mb")
 VERDICTS = {True: "reached", False: "missed", None: "not measured"}
 
 
@@ -41,6 +43,7 @@ def write_page(split: Split) -> Path:
         f"<h1>Detection benchmark: {escape(split)} cases</h1>", _about(rows, split),
         *([_goals(rows)] if split == "report" else []), _coverage(rows, coverage(rows, split)),
         _clean(said), *_kinds(said), *_curves(said), _axis(said, "rate"), _axis(said, "trusted"),
+        *([_behind(said), _on_the_gate(said)] if split == "report" else []),
         _downstream(said), _cost(said), _absent(rows), _all(said),
     ]  # fmt: skip
     page = (
@@ -101,8 +104,11 @@ def _goals(rows: pd.DataFrame) -> str:
         cells += f'<td class="text {verdict.replace(" ", "-")}">{verdict}</td>'
         cells += f"<td class=text>{escape(goal.measured)}</td>"
         cells += f"<td>{goal.cases}</td><td>{goal.short}</td><td class=text>{escape(goal.weakest)}</td>"
+        cells += f"<td class=text>{escape(tried(goal.goal) if goal.reached is False else '')}</td>"
         lines.append(f"<tr>{cells}</tr>")
-    head = "".join(f"<th>{c}</th>" for c in ("goal", "wanted", "", "best that was", "cases", "short", "weakest"))
+    head = "".join(
+        f"<th>{c}</th>" for c in ("goal", "wanted", "", "best that was", "cases", "short", "weakest", "tried")
+    )
     note = (
         "A case is a dataset × attack × rate × trusted share, its figures are means over seeds (clean lots: each lot "
         "by itself; cost: each dataset). Short: how many cases miss the goal by themselves. Cases that were not run "
@@ -134,7 +140,10 @@ def _clean(rows: pd.DataFrame) -> str:
 
 def _kinds(rows: pd.DataFrame) -> list[str]:
     held = load_cases().held_out()[1]
-    note = "Rates of 1% and more, 20% trusted; mean over datasets, rates and seeds."
+    note = (
+        "Rates of 1% and more, 20% trusted; mean over datasets, rates and seeds: over the lots that peers judged too, "
+        "where they judged any of an attack."
+    )
     return [
         _section(f"{words} by attack and method: {title}", note, chart)
         for measure, words in (("f1", "F1"), ("auroc", "AUROC"))
@@ -143,8 +152,29 @@ def _kinds(rows: pd.DataFrame) -> list[str]:
 
 
 def _heat(part: pd.DataFrame, measure: str, held: set[str]) -> str:
-    table = part.pivot_table(index="attack", columns="method", values=measure, aggfunc="mean")
+    table = lots_that_peers_judged(part).pivot_table(index="attack", columns="method", values=measure, aggfunc="mean")
     return heat_map(table[_present(part, table)], held)
+
+
+def _behind(rows: pd.DataFrame) -> str:
+    table, judged = where_a_peer_is_ahead(rows)
+    note = (
+        f"{len(table)} of {judged} cases that peers judged, the best of them by mean F1; fpr is the share of clean "
+        "rows lost. Peers without an error rate flag clean lots, too: see there."
+    )
+    return _section("Where a peer is ahead", note, _table(table))
+
+
+def _on_the_gate(rows: pd.DataFrame) -> str:
+    table = attacks_on_the_gate(rows)
+    note = (
+        "poisoned_trusted: share of the trusted set that carries the same attack. digits_drip: the fifth lot of a "
+        "drip, with four earlier ones as context (context_tpr, context_fpr: of their planted and clean rows), "
+        "digits_drip_alone: without. critic_evasion moves patched images until a copy of De-Pois' critic believes in "
+        "them; adaptive blend and patch are made against activation clustering and spectral signatures; trusted_copy "
+        "repeats trusted rows under another label."
+    )
+    return _section("Attacks on the gate", note, _table(table)) if len(table) else ""
 
 
 def _curves(rows: pd.DataFrame) -> list[str]:
@@ -200,7 +230,7 @@ def _downstream(rows: pd.DataFrame) -> str:
 
 def _cost(rows: pd.DataFrame) -> str:
     table = rows.pivot_table(index=["family", "method"], columns="dataset", values="seconds", aggfunc="mean")
-    memory = rows[rows["method"] == "lotgate"].groupby("dataset")[["base_mb", "peak_mb", "training_seconds"]].mean().T
+    memory = rows[rows["method"] == "lotgate"].groupby("dataset")[list(OF_TRAINING)].mean().T
     memory.index = pd.MultiIndex.from_tuples([("lotgate", f"lotgate: {name}") for name in memory.index])
     both = pd.concat([table, memory.reindex(columns=table.columns)])
     both.index.names = ["family", "method"]
@@ -208,7 +238,8 @@ def _cost(rows: pd.DataFrame) -> str:
     priced = cost_in_trainings(rows).reset_index()
     words = (
         "scan and without_de_pois: as multiples of one training of the downstream model on that lot (ResNet-18 for "
-        "images, the probe for tables; 30 epochs, extrapolated from timed steps)."
+        "images, the probe for tables; 30 epochs, extrapolated from timed steps); memory: peak_mb as a multiple of "
+        "what that training takes. Seconds of a scan are without detectors that only report."
     )
     multiples = "" if priced.empty else _section("Cost in trainings of the downstream model", words, _table(priced))
     return _section("Cost", note, _table(both.reset_index())) + multiples

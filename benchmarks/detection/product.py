@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from benchmarks.detection.memory import reset_peak, status_mb
 from lotgate import stages
 from lotgate.context import Context
 from lotgate.findings import Decision
@@ -58,8 +59,8 @@ def screen(
     outside the clock, so that peers find their features.
     """
     stages.open_run(run)
-    _reset_peak()
-    base, start = _status_mb("VmRSS"), time.perf_counter()
+    reset_peak()
+    base, start = status_mb("VmRSS"), time.perf_counter()
     stages.ingest(run, lot, trusted, target, "auto", settings, context)
     passed = stages.contract(run, settings).passed
     if passed:
@@ -70,7 +71,7 @@ def screen(
     if passed:
         stages.gate(run, settings)
     decision = stages.conclude(run, settings)
-    wall, peak = time.perf_counter() - start, _status_mb("VmHWM")
+    wall, peak = time.perf_counter() - start, status_mb("VmHWM")
     if not passed:
         stages.gather(run, settings)
     records = {f.stem: json.loads(f.read_text())["seconds"] for f in (run / "work/seconds").glob("*.json")}
@@ -80,18 +81,3 @@ def screen(
         {f.stem: f.read_text(encoding="utf-8") for f in (run / "work/findings").glob("*.error")},
         pd.read_parquet(earlier) if (earlier := run / CONTEXT_VERDICTS).exists() else None,
     )  # fmt: skip
-
-
-def _reset_peak() -> None:
-    """Linux only: from here on VmHWM is the peak since now, so that making the lot does not count."""
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        clear.write_text("5")
-
-
-def _status_mb(key: str) -> float:
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    line = next(line for line in status.read_text().splitlines() if line.startswith(key))
-    return round(int(line.split()[1]) / 1024, 1)

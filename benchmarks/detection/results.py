@@ -23,8 +23,8 @@ COLUMNS = (
     "case", "split", "group", "dataset", "attack", "kind", "rate", "trusted", "poisoned_trusted", "seed", "classes",
     "method", "family", "decision", "n", "n_planted", "n_cover", "n_flagged", "tpr", "fpr", "precision", "f1",
     "f1_best", "auroc", "balanced_accuracy", "flagged_share", "accuracy", "f1_clean", *(f"roc_{g:g}" for g in GRID),
-    "seconds", "seconds_ingest", "seconds_gather", "training_seconds", "base_mb", "peak_mb", "plant_seconds",
-    "context_tpr", "context_fpr",
+    "seconds", "seconds_ingest", "seconds_gather", "training_seconds", "training_mb", "base_mb", "peak_mb",
+    "plant_seconds", "context_tpr", "context_fpr",
     "downstream", "clean_raw", "attack_success_raw", "clean_kept", "attack_success_kept", "clean_perfect",
     "attack_success_perfect", "absent", "headline", "machine", "code", "definition",
 )  # fmt: skip
@@ -34,7 +34,10 @@ AVERAGED = [
     "f1_clean", "peak_mb", *(f"roc_{g:g}" for g in GRID), "clean_raw", "attack_success_raw",
     "clean_kept", "attack_success_kept", "clean_perfect", "attack_success_perfect",
 ]  # fmt: skip
-NOT_MEASURING = {"__main__.py", "docs.py", "standing.py", "runner.py", "results.py", "page.py", "charts.py", "goals.py"}
+NOT_MEASURING = {
+    "__main__.py", "against.py", "charts.py", "docs.py", "goals.py",
+    "page.py", "results.py", "runner.py", "standing.py",
+}  # fmt: skip
 WORST_IS_HIGH = {"fpr", "flagged_share", "seconds", "peak_mb"}
 
 
@@ -77,13 +80,15 @@ def csv_file(split: str) -> Path:
 def read_csv(split: str) -> pd.DataFrame:
     """The committed rows."""
     texts = dict.fromkeys(("code", "definition", "absent", "headline", "downstream"), str)
-    return pd.read_csv(csv_file(split), dtype=texts)
+    rows = pd.read_csv(csv_file(split), dtype=texts)
+    return rows.reindex(columns=list(dict.fromkeys((*COLUMNS, *rows.columns))))
 
 
 def load_rows(split: str, cases: list[Case]) -> pd.DataFrame:
     """Every row there is of these cases: the files of the run first, the committed CSV for what they lack.
 
-    A method that was not asked this time keeps its committed row of the same lot, with the code that measured it.
+    A method that was not asked this time keeps its committed row of the same lot, with the code that measured it. Rows
+    of a case that is defined otherwise now are left out.
     """
     files = {case.name: row_file(case) for case in cases}
     records = [row for file in files.values() if file.exists() for row in json.loads(file.read_text())]
@@ -91,7 +96,9 @@ def load_rows(split: str, cases: list[Case]) -> pd.DataFrame:
     if not csv_file(split).exists():
         return fresh
     parts = [part.astype(object) for part in (_not_measured_again(read_csv(split), fresh, files), fresh) if len(part)]
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)].infer_objects() if parts else fresh
+    rows = pd.concat(parts, ignore_index=True)[list(COLUMNS)].infer_objects() if parts else fresh
+    defined = {case.name: definition(case) for case in cases}
+    return rows[rows["definition"] == rows["case"].map(defined)].reset_index(drop=True)
 
 
 def _not_measured_again(old: pd.DataFrame, fresh: pd.DataFrame, cases: Iterable[str]) -> pd.DataFrame:

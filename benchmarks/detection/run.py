@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.detection import peers
 from benchmarks.detection.cases import Case
 from benchmarks.detection.data import load
-from benchmarks.detection.downstream import outcomes, training_seconds
+from benchmarks.detection.downstream import outcomes, training_cost
 from benchmarks.detection.lots import Lot, make_lot
 from benchmarks.detection.measures import measure
 from benchmarks.detection.peers_regression import regression_peers
@@ -73,7 +73,7 @@ def run_case(case: Case, settings: Settings, folder: Path, wanted: Wanted) -> li
     if wanted.downstream:
         rows[0] |= _downstream_columns(lot, screened, folder, wanted.downstream, case.seed)
     if wanted.price:
-        rows[0]["training_seconds"] = round(training_seconds(Dataset.load(folder / "run/work/lot").usable()), 1)
+        rows[0] |= training_cost(Dataset.load(folder / "run/work/lot").usable())
     if wanted.peers and not lot.context:  # peers know no context
         rows += _peer_rows(case, lot, _for_peers(screened.run, settings))
     shutil.rmtree(folder)

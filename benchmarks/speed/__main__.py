@@ -21,7 +21,7 @@ import numpy as np
 import yaml
 
 from benchmarks.detection.data import BUILD, ROOT, Absent, Samples, load
-from benchmarks.detection.downstream import training_seconds
+from benchmarks.detection.downstream import training_cost
 from lotgate.attacks import write_image_folder
 from lotgate.data import Dataset
 from lotgate.detectors import DETECTORS
@@ -72,7 +72,7 @@ def main(argv: list[str]) -> int:
     result["next_run"] = next_run(args.images, result["run"]["library_seconds"])
     if args.price:
         lot = Dataset.load(_folder("scan", args.images) / "work/lot").usable()
-        result["resnet18_30_epochs_seconds"] = round(training_seconds(lot), 1)
+        result["resnet18_30_epochs_seconds"] = training_cost(lot)["training_seconds"]
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
     return max(0 if cost.exit_code in {0, 3} else 1 for cost in (*costs.values(), whole))

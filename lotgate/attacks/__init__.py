@@ -6,6 +6,7 @@ import numpy as np
 
 from lotgate.attacks.attack import Attack, Labels, Planted
 from lotgate.attacks.collision import BullseyePolytope, ConvexPolytope, FeatureCollision
+from lotgate.attacks.evasion import CriticEvasion
 from lotgate.attacks.generative import GenerativePoisoning, PGan
 from lotgate.attacks.junk import NoAttack, OutOfDistribution, TrustedCopy
 from lotgate.attacks.label_consistent import LabelConsistent
@@ -32,6 +33,7 @@ ATTACKS: tuple[type[Attack], ...] = (
     SourceSpecific,
     AdaptiveBlend,
     AdaptivePatch,
+    CriticEvasion,
     LabelFlipRandom,
     LabelFlipPairwise,
     LabelFlipMargin,

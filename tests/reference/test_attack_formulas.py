@@ -15,10 +15,12 @@ from torch import nn
 from lotgate.attacks._surrogate import features, train_surrogate
 from lotgate.attacks.attack import quantise
 from lotgate.attacks.collision import BullseyePolytope, ConvexPolytope, FeatureCollision, TargetedCleanLabel
+from lotgate.attacks.evasion import CriticEvasion, _asked
 from lotgate.attacks.generative import GenerativePoisoning, PGan
 from lotgate.attacks.label_consistent import LabelConsistent
 from lotgate.attacks.labels import LabelFlipMargin
 from lotgate.attacks.overlay import AdaptiveBlend, Blended, LowFrequency, Sinusoid, Warp, noise_pattern, smooth_pattern
+from lotgate.attacks.patch import Patch
 from lotgate.attacks.regression import RegressionOptimised, ridge_weights
 from lotgate.probe import Network, seeded
 
@@ -163,6 +165,22 @@ def test_label_consistent_images_are_doubted_inside_their_budget(network: Networ
     planted = LabelConsistent(rate=0.02, surrogate_steps=20).plant(x, y, RNG(0))
     rows = planted.planted
     np.testing.assert_array_equal(planted.x[rows][..., :2, :2], attack.trigger(x[rows], RNG(0))[..., :2, :2])
+
+
+def test_a_patch_made_against_a_critic_is_believed_more_inside_its_budget_and_stays_itself() -> None:
+    x, y = digits()
+    attack = CriticEvasion(rate=0.05, budget=0.1, mimic_steps=40, student_steps=150)
+    made, plain = (a.plant(x, y, RNG(3), 10) for a in (attack, Patch(rate=0.05)))
+    rows = made.planted
+    np.testing.assert_array_equal(rows, plain.planted)
+    np.testing.assert_array_equal(made.x[~rows], plain.x[~rows])
+    np.testing.assert_array_equal(made.x[rows][..., -2:, -2:], plain.x[rows][..., -2:, -2:])
+    assert 0.05 < np.abs(made.x - plain.x).max() <= 0.1 + 0.5 / 255 + 1e-6
+    target = nn.functional.one_hot(torch.zeros(1, dtype=torch.int64), 10)[0].float()
+    with seeded(RNG(11)) as generator:  # another critic than the attacker's own
+        critic = attack._critic(x[~rows], y[~rows], 10, generator)
+    believed = [_asked(critic, torch.from_numpy(lot.x[rows]), target).mean() for lot in (plain, made)]
+    assert believed[1] > believed[0]
 
 
 def test_the_step_that_generative_poisoning_looks_through_is_a_gradient_step(network: Network) -> None:

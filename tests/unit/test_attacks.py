@@ -70,7 +70,9 @@ def rate_of(attack: type[Attack]) -> float:
 def poison(attack: type[Attack], kind: str, seed: int = 0) -> tuple[Lot, Planted]:
     """A lot before and after, by models trained just long enough to run every line."""
     x, y = lot_of(kind)
-    short = {name: 3 for name in ("steps", "surrogate_steps") if name in attack.model_fields}
+    short = {
+        name: 3 for name in ("steps", "surrogate_steps", "student_steps", "mimic_steps") if name in attack.model_fields
+    }
     return (x, y), attack(rate=rate_of(attack), **short).plant(x, y, np.random.default_rng(seed))
 
 

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pandas as pd
 import pytest
 
-from benchmarks.detection import docs, page, results
+from benchmarks.detection import docs, goals, page, results
+from benchmarks.detection.against import attacks_on_the_gate, lots_that_peers_judged, where_a_peer_is_ahead
 from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.docs import HEADINGS, pages, sections, write_docs
 from benchmarks.detection.goals import every_goal, goal_table
@@ -86,7 +87,7 @@ def test_a_detector_that_does_not_vote_says_so_with_its_row(monkeypatch: pytest.
     assert "alone in finding half of the poison in 2 of 4 poisoned lots, ahead of every other voter in 1 of 2" in top
     assert "**It earns its place**" in top, "what contradicts the policy is said, and not smoothed over"
     (line,) = [line for line in found["README.md"].splitlines() if f"[{REPORTER}]" in line]
-    assert "| **no** | 0.562 | – | – | 0.0040 | 2 of 4 | 1 of 2 | yes |" in line
+    assert "| **no** | 0.562 (4) | – | – | 0.0040 | 2 of 4 | 1 of 2 | yes |" in line
 
 
 def test_being_alone_needs_half_of_the_poison_and_no_other_voter() -> None:
@@ -155,13 +156,13 @@ def test_committed_pages_are_those_of_the_committed_results(tmp_path: Path) -> N
 
 def test_goals_say_what_was_reached_over_how_many_cases_and_what_has_no_rows() -> None:
     rows = _rows()
-    goals = {goal.goal: goal for goal in every_goal(rows)}
-    f1 = goals["mean F1, all attacks but plain label flips, ≥ 1% poison, 20% trusted"]
+    found = {goal.goal: goal for goal in every_goal(rows)}
+    f1 = found["mean F1, all attacks but plain label flips, ≥ 1% poison, 20% trusted"]
     assert (f1.reached, f1.cases, f1.short) == (False, 1, 0)
     assert f1.measured.startswith("0.875, least 0.875")
-    clean = goals["clean lots: quarantined share, worst lot; none rejected"]
+    clean = found["clean lots: quarantined share, worst lot; none rejected"]
     assert (clean.reached, clean.cases) == (True, 1)
-    unmeasured = goals["two-class lots: clean lots: quarantined share, worst lot; none rejected"]
+    unmeasured = found["two-class lots: clean lots: quarantined share, worst lot; none rejected"]
     assert (unmeasured.reached, unmeasured.cases) == (None, 0)
     assert unmeasured not in goal_table(rows)
     rows.loc[(rows["method"] == "lotgate") & (rows["attack"] == "none"), ["decision", "flagged_share"]] = [
@@ -172,15 +173,78 @@ def test_goals_say_what_was_reached_over_how_many_cases_and_what_has_no_rows() -
 
 
 def test_the_cost_of_a_scan_is_told_in_trainings_with_and_without_de_pois() -> None:
+    """Seconds of Lotgate leave out detectors that only report, so that De-Pois' come on top where it reported."""
     rows = _rows()
     own = (rows["method"] == "lotgate") & (rows["attack"] == "patch")
-    rows.loc[own, "training_seconds"] = 20.0
-    critic = rows[own].assign(method="de_pois", family="detector", seconds=7.0)
-    goals = {goal.goal: goal for goal in goal_table(pd.concat([rows, critic], ignore_index=True))}
-    whole = goals["images: a whole scan, in trainings of the downstream model"]
-    rest = goals["images: a whole scan without De-Pois, in trainings of the downstream model"]
-    assert (whole.measured.split()[0], whole.reached) == ("0.500", True)
-    assert (rest.measured.split()[0], rest.reached) == ("0.150", True)
+    rows.loc[own, ["training_seconds", "training_mb", "peak_mb"]] = [20.0, 400.0, 800.0]
+    names = [f"images: a whole scan{what}, in trainings of the downstream model"
+             for what in (", De-Pois included", " without De-Pois")]  # fmt: skip
+    alone = {goal.goal: goal for goal in every_goal(rows)}
+    assert (alone[names[0]].reached, alone[names[0]].cases) == (None, 0), "De-Pois was not asked"
+    assert (alone[names[1]].measured.split()[0], alone[names[1]].reached) == ("0.500", False)
+    critic = rows[own].assign(method="de_pois", family="reporter", seconds=7.0)
+    rows = pd.concat([rows, critic], ignore_index=True)
+    both = {goal.goal: goal for goal in every_goal(rows)}
+    assert (both[names[0]].measured.split()[0], both[names[0]].reached) == ("0.850", True)
+    assert both[names[1]].measured.split()[0] == "0.500"
+    assert goals.cost_in_trainings(rows).loc["digits", "memory"] == 2.0
+
+
+def test_a_table_of_the_size_that_was_asked_for_is_what_counts() -> None:
+    rows = _rows().assign(dataset="wide_classes")
+    (small,) = [goal for goal in every_goal(rows) if goal.goal.startswith("tables")]
+    assert small.reached is None and "not measured at that size" in small.measured
+    rows.loc[rows["seed"] == 0, "n"] = 20_000
+    (large,) = [goal for goal in every_goal(rows) if goal.goal.startswith("tables")]
+    assert (large.reached, large.measured) == (True, "20,000 rows in 10 s")
+
+
+def test_exact_copies_are_no_flips_that_a_peer_could_lose() -> None:
+    rows = _rows()
+    rows.loc[rows["attack"] == "patch", ["attack", "kind"]] = ["trusted_copy", "label_flip"]
+    found = {goal.goal: goal for goal in every_goal(rows)}
+    assert found["label flips 5–20%, separable sets: F1"].cases == 1
+
+
+def test_regression_is_held_against_peers_that_know_the_share_of_poison_too() -> None:
+    rows = _rows().assign(classes=0, dataset="diabetes")
+    rows.loc[rows["method"] == "pyod_lof", ["method", "f1"]] = ["trim", 0.5]
+    told = rows[rows["method"] == "trim"].assign(method="trim_told", f1=0.99)
+    found = {goal.goal: goal for goal in every_goal(pd.concat([rows, told], ignore_index=True))}
+    assert found["regression: F1 above TRIM, Sever and DUTI, on each case"].reached is True
+    assert found["regression: the same where these are told the share of poison"].reached is False
+
+
+def test_where_a_peer_is_ahead_is_named_with_what_it_costs() -> None:
+    rows = _rows()
+    assert where_a_peer_is_ahead(rows)[0].empty
+    rows.loc[rows["method"] == "pyod_lof", ["f1", "fpr"]] = [0.95, 0.2]
+    told = rows[rows["method"] == "pyod_lof"].assign(method="trim_told", f1=1.0)
+    table, judged = where_a_peer_is_ahead(pd.concat([rows, told], ignore_index=True))
+    assert judged == 1 and table["peer"].tolist() == ["pyod_lof"]
+    assert table.loc[0, ["f1", "f1_peer", "fpr_peer"]].tolist() == [0.875, 0.95, 0.2]
+
+
+def test_means_over_methods_are_of_the_lots_that_peers_judged() -> None:
+    rows = _rows()
+    lone = rows[(rows["attack"] == "patch") & (rows["family"] != "peer")].assign(case="other", f1=0.0)
+    shared = lots_that_peers_judged(pd.concat([rows, lone], ignore_index=True))
+    assert "other" not in set(shared["case"])
+    assert set(shared["attack"]) == {"patch", "label_flip_random", "none"}, "nobody else judged flips: they stay"
+
+
+def test_attacks_on_the_gate_are_shown_with_the_detectors_that_they_aim_at() -> None:
+    rows = _rows()
+    rows.loc[(rows["attack"] == "patch") & (rows["seed"] == 1), "poisoned_trusted"] = 0.05
+    rows.loc[rows["attack"] == "label_flip_random", "attack"] = "adaptive_blend"
+    table = attacks_on_the_gate(rows).set_index("attack")
+    assert table.loc["patch", ["poisoned_trusted", "lots", "spectral_signatures f1"]].tolist() == [0.05, 1, 0.8125]
+    assert table.loc["adaptive_blend", "lots"] == 2
+
+
+def test_every_missed_goal_of_the_committed_rows_says_what_was_tried() -> None:
+    missed = [goal.goal for goal in every_goal(results.read_csv("report")) if goal.reached is False]
+    assert missed and not [goal for goal in missed if not goals.tried(goal)]
 
 
 def test_the_page_of_a_partial_run_names_what_was_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -50,6 +50,17 @@ def test_every_case_names_an_attack_that_exists_and_splits_share_no_seed() -> No
     assert len({c.name for c in reported}) == len(reported)
 
 
+def test_what_was_looked_at_is_not_held_out() -> None:
+    cases = load_cases()
+    data, attacks = cases.held_out()
+    assert not data & {*cases.looked_at.datasets} and not attacks & {*cases.looked_at.attacks}
+    assert "neu_two" not in data, "a part of what was looked at"
+    assert {"reflection", "art_image"} <= attacks
+    given = cases.model_dump() | {"looked_at": {"attacks": ["no_such_attack"]}}
+    with pytest.raises(ValidationError, match="no_such_attack"):
+        Cases.model_validate(given)
+
+
 def test_a_file_whose_splits_share_a_seed_is_refused() -> None:
     given = load_cases().model_dump()
     given["tune"]["clean"]["seeds"] = (0,)
