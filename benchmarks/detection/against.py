@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 CASE = ["dataset", "attack", "rate", "trusted", "poisoned_trusted"]
-CRAFTED = ("critic_evasion", "adaptive_blend", "adaptive_patch", "trusted_copy")
+CRAFTED = ("critic_evasion", "critic_evasion_wide", "adaptive_blend", "adaptive_patch", "trusted_copy")
 AIMED_AT = ("de_pois", "activation_clustering", "spectral_signatures")
 
 

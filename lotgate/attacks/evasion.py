@@ -30,17 +30,17 @@ class CriticEvasion(Patch):
 
     The attacker trains De-Pois' mimic model on clean rows of his own, which here are the lot's other rows, distils it
     into a student that says for every label at once what the critic would say, and climbs the student's output for
-    the target label. The patch stays as it is.
+    the target label. Where that led, the critic is asked again, and the next student knows. The patch stays as it is.
 
-    Source: of the critic, Chen et al. 2021, "De-Pois", section IV-B; of the student, Papernot et al. 2017, "Practical
-    black-box attacks against machine learning"; of the steps, projected gradient, Madry et al. 2018. Together they are
-    ours. Reduced: the attacker's critic learns from real rows only, none are synthesised.
+    Source: of the critic, Chen et al. 2021, "De-Pois", section IV-B; of the student and its rounds of queries, Papernot
+    et al. 2017, "Practical black-box attacks against machine learning"; of the steps, projected gradient, Madry et al.
+    2018. Together they are ours. Reduced: the attacker's critic learns from real rows only, none are synthesised.
 
     Attributes:
         budget: L∞ bound of the movement, as a share of the pixel range.
         steps: of the projected gradient.
         mimic_steps: limit of the critic's training, as De-Pois' own.
-        student_steps: batches that the student is trained for.
+        student_steps: batches that each student is trained for. rounds: students.
     """
 
     name: ClassVar[str] = "critic_evasion"
@@ -49,19 +49,30 @@ class CriticEvasion(Patch):
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     mimic_steps: Annotated[int, Field(ge=1, le=1_000_000)] = TRAINED_LIKE.mimic_steps
     student_steps: SurrogateSteps = 600
+    rounds: Annotated[int, Field(ge=1, le=20)] = 3
 
     def plant(self, x: FloatArray, y: Labels, rng: np.random.Generator, n_classes: int | None = None) -> Planted:
         base = super().plant(x, y, rng, n_classes)
-        rows = np.flatnonzero(base.planted)
-        if len(rows):
+        rows, clean = base.planted, ~base.planted
+        if rows.any():
             classes = class_count(base.y, n_classes, self)
-            with seeded(rng) as generator:
-                critic = self._critic(base.x[~base.planted], base.y[~base.planted], classes, generator)
-                student = self._student(critic, base.x, classes, generator)
             free = self._outside_the_patch(base.x.shape)
-            for part in np.array_split(rows, -(-len(rows) // 128)):
-                base.x[part] = quantise(self._believed(student, base.x[part], free))
+            with seeded(rng) as generator:
+                critic = self._critic(base.x[clean], base.y[clean], classes, generator)
+                base.x[rows] = quantise(self._moved(critic, base.x, rows, free, classes, generator))
         return base
+
+    def _moved(
+        self, critic: MimicCritic, x: FloatArray, rows: Mask, free: Mask, classes: int, generator: torch.Generator
+    ) -> FloatArray:
+        """The planted rows, each time moved by a student that was asked about where the last one moved them, too."""
+        asked, moved = x, x[rows]
+        for _ in range(self.rounds):
+            student = self._student(critic, asked, classes, generator)
+            parts = np.array_split(x[rows], -(-int(rows.sum()) // 128))
+            moved = np.concatenate([self._believed(student, part, free) for part in parts])
+            asked = np.concatenate([asked, moved])
+        return moved
 
     def _critic(self, x: FloatArray, y: Labels, classes: int, generator: torch.Generator) -> MimicCritic:
         """The attacker's own mimic model, trained with De-Pois' parameters."""
