@@ -54,13 +54,16 @@ NO_DOUBT = Doubt()
 
 
 def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
-    """Reference and held-out rows, drawn within each class so that both know every class."""
+    """Reference and held-out rows, drawn within each class so that both know every class of two rows or more; a single
+    row is for reference. Targets are one class.
+    """
     y = trusted.y if trusted.task == "classification" else np.zeros(len(trusted), np.int64)
     order = rng.permutation(len(trusted))
     heldout: list[str] = []
     for c in np.unique(y):
         mine = order[y[order] == c]
-        heldout.extend(trusted.ids[mine[: round(len(mine) * heldout_rate)]])
+        n_held = min(len(mine) - 1, max(1, round(len(mine) * heldout_rate)))
+        heldout.extend(trusted.ids[mine[:n_held]])
     held = set(heldout)
     return trusted.select([i for i in trusted.ids if i not in held]), trusted.select(heldout)
 

@@ -48,6 +48,23 @@ def test_trusted_rows_are_divided_within_each_class(rate: float, tmp_path: Path)
     assert list(again.ids) == list(heldout.ids) != list(other.ids)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("n", [2, 4])
+def test_both_parts_know_every_class_however_few_rows_it_has(rate: float, n: int, tmp_path: Path) -> None:
+    whole = example(tmp_path, "nothing").evidence.suspect
+    few = whole.select(np.concatenate([whole.ids[whole.y == c][:n] for c in range(3)]))
+    parts = split_trusted(few, rate, RNG(0))
+    assert [sorted(set(part.y)) for part in parts] == [[0, 1, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_the_only_row_of_a_class_is_learned_from(rate: float, tmp_path: Path) -> None:
+    whole = example(tmp_path, "nothing").evidence.suspect
+    few = whole.select(np.concatenate([whole.ids[whole.y == 0][:6], whole.ids[whole.y == 1][:1]]))
+    reference, heldout = split_trusted(few, rate, RNG(0))
+    assert set(reference.y) == {0, 1} and set(heldout.y) == {0}
+
+
 def test_trusted_targets_are_divided_as_one_class(tmp_path: Path) -> None:
     trusted = example(tmp_path, "nothing", n=200, task="regression").evidence.trusted
     assert trusted is not None
