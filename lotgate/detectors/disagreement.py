@@ -87,11 +87,7 @@ class Disagreement(Detector):
         assert trusted is not None  # require() has checked both
         assert heldout is not None
         if len(trusted) < 2 or not len(heldout):
-            raise InputError(
-                "disagreement has too few trusted rows",
-                where="trusted set",
-                action="vet some more samples of every class",
-            )
+            raise _too_few()
         vetted = (trusted, heldout)
         if suspect.modality == "table":
             return self._of_tables(suspect, vetted, rng)
@@ -190,7 +186,17 @@ def _committees(
 
 
 def _pools(rows: Sequence[Dataset], n_folds: int) -> list[Pool]:
-    return [Pool(tuple(outside(rows, f, n_folds))) for f in range(n_folds)]
+    """Per fold, the rows outside it; of few rows, all may be inside one."""
+    found = [tuple(outside(rows, f, n_folds)) for f in range(n_folds)]
+    if not all(found):
+        raise _too_few()
+    return [Pool(parts) for parts in found]
+
+
+def _too_few() -> InputError:
+    return InputError(
+        "disagreement has too few trusted rows", where="trusted set", action="vet some more samples of every class"
+    )
 
 
 def _predict_unseen(models: Sequence[Model], batch: Batch) -> Predictions:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lotgate.calibration import calibrate
 from lotgate.checks import example
 from lotgate.committee import Predictions
-from lotgate.data import Batch
+from lotgate.crossfit import SALT
+from lotgate.data import Batch, Task, fold_of
 from lotgate.detectors.disagreement import Disagreement, DisagreementScorer
+from lotgate.errors import InputError
 
 
 def _never(batch: Batch) -> Predictions:
@@ -29,6 +33,16 @@ def test_models_that_agree_with_a_label_do_not_accuse_it() -> None:
     assert np.array_equal(p_values[4:], scorer.calibration.p_value(scores[4:]))
     assert (np.diff(p_values) < 0).all(), "among those they agree with, the order stays"
     assert scorer.threshold == 0.0
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_trusted_rows_of_one_fold_leave_no_model_for_it(task: Task, tmp_path: Path) -> None:
+    evidence = example(tmp_path, "nothing", task=task).evidence
+    assert evidence.trusted is not None and evidence.heldout is not None
+    trusted, heldout = (d.select(d.ids[fold_of(d.ids, 5, SALT) == 2]) for d in (evidence.trusted, evidence.heldout))
+    with pytest.raises(InputError, match="too few trusted rows") as caught:
+        Disagreement().fit(replace(evidence, trusted=trusted, heldout=heldout), np.random.default_rng(0))
+    assert caught.value.where and caught.value.action
 
 
 def test_a_rare_class_that_models_mistake_is_still_learned_from(tmp_path: Path) -> None:
