@@ -36,6 +36,7 @@ UNLOADABLE = (
 )  # fmt: skip  # what torch raises on files that are not what their suffix says
 MORE = "give more samples that can be read, some of every class"
 Say = Callable[[str], None]
+Device = Literal["cpu", "cuda"]
 
 
 class ProbeSettings(BaseModel):
@@ -106,7 +107,7 @@ class Probe:
     maps: Mapping[Path, FeatureMap] = field(default_factory=dict)
     centre: float = 0.0
     scale: float = 1.0
-    device: str = "cpu"
+    device: Device = "cpu"
 
     def features(self, batch: Batch) -> FloatArray:
         """(B, D) penultimate features, read from the map where the batch comes from a mapped store."""
@@ -143,7 +144,7 @@ def seeded(rng: np.random.Generator) -> Iterator[torch.Generator]:
         yield torch.Generator().manual_seed(seed)
 
 
-def pick_device(wish: str) -> str:
+def pick_device(wish: Literal["auto", "cpu", "cuda"]) -> Device:
     """ "cuda" where it is asked for or there is one, else "cpu"."""
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

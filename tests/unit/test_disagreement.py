@@ -12,9 +12,11 @@ from lotgate.calibration import calibrate
 from lotgate.checks import example
 from lotgate.committee import Predictions
 from lotgate.crossfit import SALT
-from lotgate.data import Batch, Task, fold_of
+from lotgate.data import Batch, Pool, Task, fold_of
+from lotgate.detectors import disagreement
 from lotgate.detectors.disagreement import Disagreement, DisagreementScorer
 from lotgate.errors import InputError
+from lotgate.probe import Device, Probe, ProbeSettings
 
 
 def _never(batch: Batch) -> Predictions:
@@ -33,6 +35,24 @@ def test_models_that_agree_with_a_label_do_not_accuse_it() -> None:
     assert np.array_equal(p_values[4:], scorer.calibration.p_value(scores[4:]))
     assert (np.diff(p_values) < 0).all(), "among those they agree with, the order stays"
     assert scorer.threshold == 0.0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_networks_are_trained_on_the_device_of_the_probe(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = example(tmp_path, "nothing", modality="image").evidence
+    assert evidence.crossfit is not None
+    known, asked = evidence.crossfit.sifted, []
+
+    def train(pool: Pool, settings: ProbeSettings, *_: object) -> Probe:
+        asked.append(settings.device)
+        return known.probes[0]
+
+    monkeypatch.setattr(disagreement, "train_probe", train)
+    sifted = replace(known, probes=tuple(replace(probe, device=device) for probe in known.probes))
+    Disagreement().fit(replace(evidence, crossfit=replace(evidence.crossfit, sifted=sifted)), np.random.default_rng(0))
+    assert asked == [device] * len(known.probes)
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
