@@ -352,10 +352,10 @@ def epoch_batches(n: int, size: int, generator: torch.Generator) -> Iterator[npt
 
 def task_loss(outputs: Tensor, y: npt.NDArray[Any], centre: float, scale: float) -> Tensor:
     """Cross-entropy for classes, mean squared error on the standardised target for regression."""
-    target = torch.from_numpy(y).to(outputs.device)
     if y.dtype == np.int64:
-        return nn.functional.cross_entropy(outputs, target)
-    return nn.functional.mse_loss(outputs[:, 0], (target - centre) / scale)
+        return nn.functional.cross_entropy(outputs, torch.from_numpy(y).to(outputs.device))
+    target = ((y - centre) / scale).astype(np.float32)  # single precision only now: an offset would blind it
+    return nn.functional.mse_loss(outputs[:, 0], torch.from_numpy(target).to(outputs.device))
 
 
 def map_features(probe: Probe, datasets: Mapping[str, Dataset], folder: Path) -> Probe:

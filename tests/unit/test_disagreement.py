@@ -12,7 +12,8 @@ from lotgate.calibration import calibrate
 from lotgate.checks import example
 from lotgate.committee import Predictions
 from lotgate.crossfit import SALT
-from lotgate.data import Batch, Pool, Task, fold_of
+from lotgate.data import Batch, Dataset, Pool, Task, fold_of
+from lotgate.detector import Evidence, scan
 from lotgate.detectors import disagreement
 from lotgate.detectors.disagreement import Disagreement, DisagreementScorer
 from lotgate.errors import InputError
@@ -53,6 +54,27 @@ def test_networks_are_trained_on_the_device_of_the_probe(
     sifted = replace(known, probes=tuple(replace(probe, device=device) for probe in known.probes))
     Disagreement().fit(replace(evidence, crossfit=replace(evidence.crossfit, sifted=sifted)), np.random.default_rng(0))
     assert asked == [device] * len(known.probes)
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1e8, 1.0), (1.7e9, 1.0), (0.0, 1e39)])
+def test_pulled_targets_are_found_wherever_targets_lie(offset: float, unit: float, tmp_path: Path) -> None:
+    """In single precision, 200 targets at 1e8 with a noise of .3 took three values; none of 1e39 was usable."""
+    evidence = example(tmp_path, "nothing", task="regression", n=200).evidence
+    planted = np.random.default_rng(0).permutation(200) < 15
+
+    def moved(part: Dataset, rows: np.ndarray, offset: float, unit: float) -> Dataset:
+        label = (part.manifest["label"] + 6.0 * rows) * unit + offset
+        return replace(part, manifest=part.manifest.assign(label=label)).usable()
+
+    def p_values(offset: float, unit: float) -> np.ndarray:
+        assert evidence.trusted is not None and evidence.heldout is not None
+        vetted = [moved(d, np.zeros(len(d)), offset, unit) for d in (evidence.trusted, evidence.heldout)]
+        given = Evidence(moved(evidence.suspect, planted, offset, unit), *vetted)
+        return scan(Disagreement(), given, np.random.default_rng(0))["p_value"].to_numpy()
+
+    found, usual = p_values(offset, unit), p_values(0.0, 1.0)
+    assert np.median(found[planted]) < 1e-3
+    assert np.abs(np.log(found / usual)).max() < 0.01
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -22,6 +22,7 @@ from lotgate.probe import (
     n_outputs,
     train_probe,
 )
+from lotgate.training import measure
 from tests.small_lots import image_dataset
 from tests.small_models import Projection
 
@@ -75,6 +76,16 @@ def test_a_probe_learns_what_there_is_to_learn(tmp_path: Path) -> None:
     batch = replace(lot.batch(np.arange(len(lot))), store=None)
     predicted = probe.logits(batch)[:, 0] * probe.scale + probe.centre
     assert np.square(predicted - lot.y).mean() < 0.3 * lot.y.var()
+
+
+@pytest.mark.parametrize("offset", [1e8, 1.7e9])
+def test_an_offset_of_the_targets_takes_nothing_from_them(offset: float, tmp_path: Path) -> None:
+    lot = a_lot(tmp_path, "table", "regression", n=240)
+    far = replace(lot, manifest=lot.manifest.assign(label=lot.manifest["label"] + offset))
+    settings = SETTINGS.model_copy(update={"epochs": 20, "learning_rate": 1e-2})
+    here, there = (measure(trained(d, settings), d) for d in (lot, far))
+    assert here["r2"] > 0.7
+    assert there == pytest.approx(here, rel=0.01)
 
 
 def test_too_little_to_train_on_is_an_error_in_words(tmp_path: Path) -> None:
