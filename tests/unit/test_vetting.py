@@ -24,6 +24,8 @@ from lotgate.vetting import (
     save_doubt,
     spared,
     split_trusted,
+    unjudged_check,
+    unjudged_words,
     without_doubted,
     wrong_labels,
 )
@@ -137,6 +139,39 @@ def test_it_is_kept_and_said(tmp_path: Path) -> None:
     assert "3/0.png" in check.detail and "3/6.png" not in check.detail and check.detail.endswith("…")
     assert "7 of 120 trusted samples are probably mislabelled" in doubt_words(SOME)[0]
     assert doubt_check(NO_DOUBT).passed and not doubt_words(NO_DOUBT)
+
+
+def test_classes_that_could_not_be_judged_are_said() -> None:
+    some = {"disagreement": ("bent", "cracked"), "trusted_distance": ("bent",), "shared_detail": ()}
+    check = unjudged_check(some)
+    assert not check.passed and not check.critical and (check.observed, check.limit) == (2, 0)
+    assert check.detail == "disagreement: bent, cracked; trusted_distance: bent"
+    assert check.detail in unjudged_words(some)[0] and "vet more samples" in unjudged_words(some)[0]
+    many = unjudged_check({"disagreement": tuple(f"c{i}" for i in range(9))})
+    assert many.observed == 9 and many.detail == "disagreement: c0, c1, c2, c3, c4, …"
+    for nothing in ({}, {"disagreement": ()}):
+        assert unjudged_check(nothing).passed and not unjudged_check(nothing).detail and not unjudged_words(nothing)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rare_class_that_models_cannot_tell_is_named_in_the_decision(known: bool, tmp_path: Path) -> None:
+    rare = np.arange(400) % 20 == 7
+    table = pd.DataFrame(RNG(0).normal(size=(400, 3)) + 9 * known * rare[:, None], columns=["a", "b", "c"])
+    table = table.assign(label=np.where(rare, "bent", "straight"))
+    for name, rows in (("lot", slice(0, 200)), ("trusted", slice(200, 400))):
+        table.iloc[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    settings = Settings.model_validate(
+        {
+            "policy": {"voters": ["disagreement"]},
+            "detectors": {"disagreement": {"drops": []}},
+            "probe": {"epochs": 2, "min_steps": 0},
+        }
+    )
+    decision = stages.screen(tmp_path / "run", tmp_path / "lot.csv", tmp_path / "trusted.csv", settings)
+    check = next(check for check in decision.checks if "could not be judged" in check.name)
+    assert check.passed == known and (check.detail == "disagreement: bent") == (not known)
+    assert any("disagreement: bent" in reason for reason in decision.reasons) == (not known)
+    assert decision.decision == "accept"
 
 
 def test_flips_are_found_although_the_trusted_set_has_as_many(tmp_path: Path) -> None:
