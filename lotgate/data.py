@@ -34,7 +34,7 @@ class Batch:
     Attributes:
         ids: (B,) sample ids.
         x: (B, C, H, W) float32 in [0, 1] for images, (B, F) float32 encoded features for tables.
-        y: (B,) int64 class indices, or float32 targets in the units of the lot.
+        y: (B,) int64 class indices, or float64 targets in the units of the lot.
         store: the `.npy` file the rows come from; None for samples that lie in no store (live screening).
         rows: (B,) int64 positions in the store; empty without a store.
     """
@@ -103,9 +103,11 @@ class Dataset:
 
     @cached_property
     def y(self) -> npt.NDArray[Any]:
-        """(N,) int64 class indices (-1: a label outside `classes`), or float32 targets."""
+        """(N,) int64 class indices (-1: a label outside `classes`), or float64 targets: single precision cannot tell
+        Unix seconds of one minute apart.
+        """
         if self.task == "regression":
-            return self.manifest["label"].to_numpy(dtype=np.float32)
+            return self.manifest["label"].to_numpy(dtype=np.float64)
         index = {name: i for i, name in enumerate(self.classes)}
         return np.array([index.get(label, -1) for label in self.manifest["label"]], dtype=np.int64)
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, fit_null, in_each_class
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -172,19 +172,42 @@ def scan(detector: Detector, evidence: Evidence, rng: np.random.Generator) -> pd
         Findings with columns sample_id, detector, score, p_value, flagged (see `findings_frame`).
     """
     detector.require(evidence)
-    return judge(detector, detector.fit(evidence, rng), evidence)
+    return judge(detector, detector.fit(evidence, rng), evidence).findings
 
 
-def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> pd.DataFrame:
+class Judgement(NamedTuple):
+    """What a fitted detector says of a lot.
+
+    Attributes:
+        findings: one per sample (see `findings_frame`).
+        unjudged: names of the lot's classes whose single samples it says nothing of (p = 1): most of their trusted rows
+            look odd to it, too (lotgate.calibration.class_inflation).
+    """
+
+    findings: pd.DataFrame
+    unjudged: tuple[str, ...] = ()
+
+
+def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     """Findings of the detector's fitted scorer over the suspect samples, with p-values that are right in each class and
     in a shifted lot; with P_OF_CLASS, where the detector counts a surplus and the lot is drawn like the trusted rows.
     """
     findings, shifted = score_dataset(detector.name, scorer, evidence.suspect), evidence.shift.certain
     lot, known = beside_trusted(findings["p_value"].to_numpy(np.float64), detector, scorer, evidence)
     findings = findings.assign(p_value=in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values)
-    if known is None or shifted or not detector.counts_surplus:
-        return findings
-    return findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
+    if known is None:
+        return Judgement(findings)
+    if detector.counts_surplus and not shifted:
+        findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
+    return Judgement(findings, _unjudged(known, evidence.suspect))
+
+
+def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:
+    """Names of the classes of the lot that these trusted rows do not tell the usual of."""
+    if suspect.task != "classification":
+        return ()
+    inflation = class_inflation(known.scored, known.y, len(suspect.classes))
+    return tuple(suspect.classes[c] for c in np.unique(suspect.y) if np.isinf(inflation[c]))
 
 
 def beside_trusted(

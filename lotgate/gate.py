@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from lotgate.contract import Contract, ContractSettings
-from lotgate.findings import FINDINGS_COLUMNS, VERDICTS_COLUMNS, Check, GateResult
+from lotgate.findings import FINDINGS_COLUMNS, P_OF_CLASS, VERDICTS_COLUMNS, Check, GateResult
 from lotgate.policy import Policy
 
 Committed = dict[str, Any]
@@ -87,7 +87,19 @@ def _judged_findings(findings: pd.DataFrame, scanned_ids: Sequence[str], voters:
     frame = findings[[column for column in FINDINGS_COLUMNS if column in findings]].reset_index(drop=True)
     wanted = frame.get("sample_id", pd.Series(dtype=object)).isin(set(scanned_ids))
     voter = frame.get("detector", pd.Series(dtype=object)).isin(set(voters))
-    return frame.assign(wanted=wanted.astype(bool), voter=voter.astype(bool))
+    said = {P_OF_CLASS: _of_classes(findings).to_numpy()}
+    return frame.assign(wanted=wanted.astype(bool), voter=voter.astype(bool), **said)
+
+
+def _of_classes(findings: pd.DataFrame) -> pd.Series[Any]:
+    """What each finding says of its class: 1 where its detector says nothing of classes, as where the column is absent.
+    A value that is missing beside others of its detector stays so, and all do where nobody gives one.
+    """
+    if P_OF_CLASS not in findings or "detector" not in findings:
+        return pd.Series(1.0, index=findings.index)
+    said = findings[P_OF_CLASS]
+    silent = said.isna().groupby(findings["detector"]).transform("all").to_numpy(dtype=bool)
+    return said if silent.all() else said.mask(silent, 1.0)
 
 
 def _judged_verdicts(verdicts: pd.DataFrame, ids: Sequence[str], scanned_ids: Sequence[str]) -> pd.DataFrame:

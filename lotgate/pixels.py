@@ -26,7 +26,7 @@ class Basis:
 
     Attributes:
         view: (B, D) of images (B, C, H, W); a row depends on its own image alone.
-        centre: (D,) its mean. axes: (D, m) orthonormal, the first with the largest variance.
+        centre: (D,) its mean. axes: (D, m) orthonormal, the first with the largest variance; none where nothing varies.
     """
 
     view: View

@@ -26,7 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lotgate.data import Batch, Dataset, FloatArray, Pool
-from lotgate.errors import ModelError
+from lotgate.errors import InputError, ModelError
 
 PASS_BATCH = 512
 MOST_STEPS = 100  # per epoch: batches grow with lots of more rows than this many batches hold
@@ -34,7 +34,9 @@ LONGEST = 4  # times `epochs`, however small the lot: more only teaches its rows
 UNLOADABLE = (
     OSError, RuntimeError, ValueError, ImportError, AttributeError, TypeError, KeyError, AssertionError, BadZipFile,
 )  # fmt: skip  # what torch raises on files that are not what their suffix says
+MORE = "give more samples that can be read, some of every class"
 Say = Callable[[str], None]
+Device = Literal["cpu", "cuda"]
 
 
 class ProbeSettings(BaseModel):
@@ -105,7 +107,7 @@ class Probe:
     maps: Mapping[Path, FeatureMap] = field(default_factory=dict)
     centre: float = 0.0
     scale: float = 1.0
-    device: str = "cpu"
+    device: Device = "cpu"
 
     def features(self, batch: Batch) -> FloatArray:
         """(B, D) penultimate features, read from the map where the batch comes from a mapped store."""
@@ -142,7 +144,7 @@ def seeded(rng: np.random.Generator) -> Iterator[torch.Generator]:
         yield torch.Generator().manual_seed(seed)
 
 
-def pick_device(wish: str) -> str:
+def pick_device(wish: Literal["auto", "cpu", "cuda"]) -> Device:
     """ "cuda" where it is asked for or there is one, else "cpu"."""
     if wish == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -284,9 +286,14 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
         dataset: usable rows only.
         rng: source of initial weights and of the order of batches.
         say: told the mean loss once per epoch.
+
+    Raises:
+        InputError: there is no row, or a single one that the network cannot normalise.
     """
     device = pick_device(settings.device)
     rows = dataset if isinstance(dataset, Pool) else Pool((dataset,))
+    if not len(rows):
+        raise InputError("there is no sample to train a model on", where=rows.parts[0].root, action=MORE)
     y = rows.y
     centre, scale = (float(y.mean()), float(y.std()) or 1.0) if rows.task == "regression" else (0.0, 1.0)
     with seeded(rng) as generator:
@@ -303,7 +310,7 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
             for index in epoch_batches(len(rows), batch_size, generator):
                 x, y = rows.take(index)
                 x = moved(x, settings.moved, generator)
-                loss = task_loss(network(torch.from_numpy(x).to(device))[1], y, centre, scale)
+                loss = task_loss(_answered(network, torch.from_numpy(x).to(device)), y, centre, scale)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
@@ -311,6 +318,16 @@ def train_probe(dataset: Dataset | Pool, settings: ProbeSettings, rng: np.random
                 total += loss.item()
             say(f"epoch {epoch + 1}/{epochs}: loss {total / steps:.4f}")
     return Probe(network.eval(), {}, centre, scale, device)
+
+
+def _answered(network: Network, x: Tensor) -> Tensor:
+    """(B, K) outputs in training; a single row is a batch of its own only where there are no others."""
+    try:
+        return network(x)[1]  # type: ignore[no-any-return]
+    except ValueError as error:  # batch normalisation finds one value per channel
+        if len(x) > 1:
+            raise
+        raise InputError(f"a single sample is too little: {error}", where=tuple(x.shape), action=MORE) from error
 
 
 def moved(x: FloatArray, share: float, generator: torch.Generator) -> FloatArray:
@@ -335,10 +352,10 @@ def epoch_batches(n: int, size: int, generator: torch.Generator) -> Iterator[npt
 
 def task_loss(outputs: Tensor, y: npt.NDArray[Any], centre: float, scale: float) -> Tensor:
     """Cross-entropy for classes, mean squared error on the standardised target for regression."""
-    target = torch.from_numpy(y).to(outputs.device)
     if y.dtype == np.int64:
-        return nn.functional.cross_entropy(outputs, target)
-    return nn.functional.mse_loss(outputs[:, 0], (target - centre) / scale)
+        return nn.functional.cross_entropy(outputs, torch.from_numpy(y).to(outputs.device))
+    target = ((y - centre) / scale).astype(np.float32)  # single precision only now: an offset would blind it
+    return nn.functional.mse_loss(outputs[:, 0], torch.from_numpy(target).to(outputs.device))
 
 
 def map_features(probe: Probe, datasets: Mapping[str, Dataset], folder: Path) -> Probe:
@@ -348,11 +365,9 @@ def map_features(probe: Probe, datasets: Mapping[str, Dataset], folder: Path) ->
         datasets: usable rows, by a name for the files (`<name>.features.npy`, `<name>.logits.npy`).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    maps = dict(probe.maps)
-    for name, dataset in datasets.items():
-        maps[dataset.store] = _write_map(probe, dataset, folder, name)
+    found = {dataset.store: _write_map(probe, dataset, folder, name) for name, dataset in datasets.items()}
     save_probe(probe, folder)
-    return Probe(probe.network, maps, probe.centre, probe.scale, probe.device)
+    return replace(probe, maps={**probe.maps, **found})
 
 
 def _write_map(probe: Probe, dataset: Dataset, folder: Path, name: str) -> FeatureMap:

@@ -42,8 +42,11 @@ from lotgate.vetting import (
     doubt_labels,
     doubt_words,
     load_doubt,
+    load_unjudged,
     save_doubt,
     split_trusted,
+    unjudged_check,
+    unjudged_words,
     without_doubted,
 )
 
@@ -161,12 +164,14 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
             evidence = load_evidence(run, settings)
             made.require(evidence)
             scorer = made.fit(evidence, generator(settings, detector))
-            findings = judge(made, scorer, evidence)
+            judged = judge(made, scorer, evidence)
         except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
             log.error("%s failed: %s", detector, error)
             return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
-        write_text(folder / f"{detector}.json", json.dumps({"threshold": _finite(scorer.threshold)}))
-        return write_table(folder / f"{detector}.parquet", findings)
+        threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
+        said = {"threshold": threshold, "unjudged": judged.unjudged}
+        write_text(folder / f"{detector}.json", json.dumps(said))
+        return write_table(folder / f"{detector}.parquet", judged.findings)
 
 
 def decide(run: Path, settings: Settings) -> Path:
@@ -225,9 +230,9 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     checks = tuple(check for result in results for check in result.checks)
     decision, reasons = outcome(verdicts, checks)
     if (shift := load_shift(run)) is not None:
-        doubt = load_doubt(run)
-        checks = (*checks, *shift_checks(shift), doubt_check(doubt))
-        reasons = (*reasons, *shift_words(shift), *doubt_words(doubt))
+        doubt, unjudged = load_doubt(run), load_unjudged(run, settings.policy.voters)
+        checks = (*checks, *shift_checks(shift), doubt_check(doubt), unjudged_check(unjudged))
+        reasons = (*reasons, *shift_words(shift), *doubt_words(doubt), *unjudged_words(unjudged))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
     if context:
@@ -402,10 +407,6 @@ def _judged_findings(run: Path) -> pd.DataFrame:
 
 def _gates(run: Path) -> list[str]:
     return [name for name in ("contract.json", "gate.json") if (run / name).exists()]
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _thresholds(run: Path) -> dict[str, float | None]:

@@ -71,7 +71,7 @@ def measure(probe: Probe, test: Dataset) -> dict[str, float]:
     predicted = np.concatenate(outputs)  # (N, K)
     if test.task == "classification":
         return {"accuracy": float(np.mean(predicted.argmax(axis=1) == test.y))}
-    error = predicted[:, 0] * probe.scale + probe.centre - test.y  # (N,)
+    error = predicted[:, 0].astype(np.float64) * probe.scale + (probe.centre - test.y)  # (N,)
     spread = float(np.square(test.y - test.y.mean()).sum())
     r2 = 1.0 - float(np.square(error).sum()) / spread if spread else 0.0
     return {"mae": float(np.abs(error).mean()), "r2": r2}

@@ -1,4 +1,5 @@
-"""The trusted set: its two parts, and whether its labels can be trusted, for people who vet slip, and attackers try.
+"""The trusted set: its two parts, whether its labels can be trusted, for people who vet slip, and attackers try, and
+which classes it tells too little of.
 
 Trusted rows say how far models are wrong about clean rows. Where a twentieth of them carries wrong labels, that much
 wrong labelling of a lot looks usual, however plainly models see it. Yet models that err now and then are seldom sure of
@@ -8,7 +9,7 @@ it: wrong labels show as contradictions that are too loud for the models' own do
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ DOUBT = Path("work/crossfit/doubt.json")
 BEYOND_DOUBT = 5.0  # nats that wrong labels must gain over the best scale of the models' own doubts
 UNKNOWN = 0.25  # doubted share of a class, above which models may know too little of the class to doubt its labels
 OFTENER = 2.0  # that share beside that of all classes: wrong labels come to all, a hard class is one
-NAMED = 5  # samples that a sentence can hold
+NAMED = 5  # samples, or classes, that a sentence can hold
 STARTS = (-0.7, 0.0, 0.7)  # of log T
 Vector = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
@@ -54,13 +55,16 @@ NO_DOUBT = Doubt()
 
 
 def split_trusted(trusted: Dataset, heldout_rate: float, rng: np.random.Generator) -> tuple[Dataset, Dataset]:
-    """Reference and held-out rows, drawn within each class so that both know every class."""
+    """Reference and held-out rows, drawn within each class so that both know every class of two rows or more; a single
+    row is for reference. Targets are one class.
+    """
     y = trusted.y if trusted.task == "classification" else np.zeros(len(trusted), np.int64)
     order = rng.permutation(len(trusted))
     heldout: list[str] = []
     for c in np.unique(y):
         mine = order[y[order] == c]
-        heldout.extend(trusted.ids[mine[: round(len(mine) * heldout_rate)]])
+        n_held = min(len(mine) - 1, max(1, round(len(mine) * heldout_rate)))
+        heldout.extend(trusted.ids[mine[:n_held]])
     held = set(heldout)
     return trusted.select([i for i in trusted.ids if i not in held]), trusted.select(heldout)
 
@@ -148,10 +152,9 @@ def load_doubt(run: Path) -> Doubt:
 
 def doubt_check(doubt: Doubt) -> Check:
     """Whether models confirm the labels of the trusted set. Not critical: the lot is not to blame."""
-    some = ", ".join(doubt.ids[:NAMED]) + (", …" if len(doubt.ids) > NAMED else "")
     return Check(
         name="evidence: trusted labels that models contradict", passed=not doubt.ids, observed=len(doubt.ids), limit=0,
-        critical=False, detail=f"probably mislabelled: {some}" if doubt.ids else "",
+        critical=False, detail=f"probably mislabelled: {_some(doubt.ids)}" if doubt.ids else "",
     )  # fmt: skip
 
 
@@ -163,3 +166,41 @@ def doubt_words(doubt: Doubt) -> tuple[str, ...]:
         f"{len(doubt.ids)} of {doubt.n} trusted samples are probably mislabelled, so the lot was not measured by them: "
         f"look at them again (all are named in {DOUBT}), mend the trusted set and screen again.",
     )
+
+
+def load_unjudged(run: Path, voters: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """By voter, the classes that it could not judge in this run; see lotgate.detector.Judgement."""
+    said = {name: run / f"work/findings/{name}.json" for name in voters}
+    return {
+        name: tuple(json.loads(file.read_text(encoding="utf-8")).get("unjudged", ()))
+        for name, file in said.items()
+        if file.exists()
+    }
+
+
+def unjudged_check(unjudged: Mapping[str, Sequence[str]]) -> Check:
+    """Whether detectors could judge the samples of every class. Not critical: it says nothing against them."""
+    return Check(
+        name="evidence: classes that could not be judged", passed=not any(unjudged.values()),
+        observed=len({c for classes in unjudged.values() for c in classes}), limit=0, critical=False,
+        detail=_by_detector(unjudged),
+    )  # fmt: skip
+
+
+def unjudged_words(unjudged: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What it means for the decision, as one sentence; none where every class could be judged."""
+    if not any(unjudged.values()):
+        return ()
+    return (
+        f"Some detectors say nothing of single samples of some classes, since most trusted ones look as odd to them "
+        f"({_by_detector(unjudged)}): vet more samples of these classes, add them to the trusted set and screen again.",
+    )
+
+
+def _by_detector(unjudged: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {_some(classes)}" for name, classes in unjudged.items() if classes)
+
+
+def _some(names: Sequence[str]) -> str:
+    """As many as a sentence can hold."""
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")

@@ -103,9 +103,9 @@ def usual_words(pool: Pool, size: int, width: int, side: int, rng: np.random.Gen
 
 def fit_scale(pool: Pool, width: int, side: int, rng: np.random.Generator, *, even: bool) -> Scale:
     """How windows usually vary; directions in which they hardly do stay small."""
-    width = min(width, side, *pool.shape[1:])
     some = rng.permutation(len(pool))[:USUAL_IMAGES]
     usual = np.concatenate([averaged_down(x, side) for x in images(pool, some)])
+    width = min(width, *usual.shape[2:])
     flat = windows(usual, width, even=even).reshape(-1, usual.shape[1] * width**2)
     flat = flat[:: max(1, len(flat) // MOST_WINDOWS)]
     values, directions = np.linalg.eigh(flat.T @ flat / len(flat))

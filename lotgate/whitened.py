@@ -72,7 +72,8 @@ class WhiteClass(NamedTuple):
 
 
 def whitened(rows: Rows, seeds: Classes, usual: Mask, min_rows: int, least: int, *, lend: bool) -> list[WhiteClass]:
-    """The rows of each class, whitened; without the classes of which there is too little to say.
+    """The rows of each class, whitened; without the classes of which there is too little to say. That is all of them
+    where rows have no coordinates (m = 0), since a view shows no difference between any two images.
 
     Args:
         seeds: (K,) of the classes.
@@ -80,7 +81,9 @@ def whitened(rows: Rows, seeds: Classes, usual: Mask, min_rows: int, least: int,
         min_rows: of the lot, that a class must have. least: rows of other classes that it takes to say what is usual.
         lend: whether a class may lend trusted rows to others that are few.
     """
-    found = []
+    found: list[WhiteClass] = []
+    if not rows.x.shape[1]:
+        return found
     for c, seed in enumerate(seeds):
         own, others = rows.where(rows.y == c), rows.x[usual & (rows.y != c)]
         if lend and len(others) < FEW_OTHERS:

@@ -116,7 +116,7 @@ def quantise(x: FloatArray) -> FloatArray:
 
 
 def as_lot(x: FloatArray, y: Labels, attack: Attack) -> tuple[FloatArray, Labels]:
-    """Copies of x and y in the types a lot is read back in.
+    """Copies of x and y in the types a lot is written in.
 
     Raises:
         LotError: the attack is not made for data of this shape, or x and y differ in length.

@@ -14,6 +14,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import silhouette_score
+from sklearn.utils import check_random_state
 
 from lotgate.data import Batch, Dataset
 from lotgate.detector import Detector, Evidence, Scorer, Scores
@@ -239,15 +240,27 @@ def nearest(reduced: Vector, means: Vector) -> npt.NDArray[np.int64]:
 
 
 def separation(reduced: Vector, members: npt.NDArray[np.int64], seed: int) -> float:
-    """How many standard deviations the silhouette lies above that of 2-means on one Gaussian, simulated."""
-    if len(np.unique(members)) < 2:
+    """How many standard deviations the silhouette lies above that of 2-means on one Gaussian, simulated; 0 where there
+    are not two clusters.
+    """
+    rows = sampled(members, seed)
+    if len(np.unique(members[rows])) < 2:
         return 0.0
     rng = np.random.default_rng(seed)
-    n = min(len(reduced), SILHOUETTE_ROWS)
-    observed = silhouette_score(reduced, members, sample_size=n, random_state=seed)
+    observed = silhouette_score(reduced[rows], members[rows])
     scale = reduced.std(0)
     null = []
     for _ in range(SIMULATIONS):
-        drawn = rng.standard_normal((min(n, 300), reduced.shape[1])) * scale
+        drawn = rng.standard_normal((min(len(rows), 300), reduced.shape[1])) * scale
         null.append(silhouette_score(drawn, KMeans(2, n_init=1, random_state=seed).fit_predict(drawn)))
     return float((observed - np.mean(null)) / max(float(np.std(null)), 1e-6))
+
+
+def sampled(members: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """At most SILHOUETTE_ROWS rows at random, with two of a cluster that chance left out; one row is no cluster."""
+    order = np.asarray(check_random_state(seed).permutation(len(members)), np.int64)
+    rows = order[:SILHOUETTE_ROWS]
+    missed = order[members[order] != members[rows[0]]][:2]
+    if len(np.unique(members[rows])) > 1 or len(missed) < 2:
+        return rows
+    return np.concatenate([rows[: SILHOUETTE_ROWS - 2], missed])

@@ -17,7 +17,7 @@ from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
 from lotgate.errors import InputError
 from lotgate.machines import train_machines
-from lotgate.probe import ProbeSettings, train_probe
+from lotgate.probe import Probe, ProbeSettings, train_probe
 from lotgate.residuals import UsualResidual, usual_residual
 from lotgate.tails import EXPONENTIAL, RESIDUALS
 
@@ -56,9 +56,9 @@ class Disagreement(Detector):
         trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are accused singly are not counted.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
-        kinds that earned no say there are not trained again. Images: two trainings of the probe's network on half of
-        the rows, one product of all windows with 256 words, and `folds` logistic regressions of 2,304 features; 15 s
-        for 2,000 photographs in ten classes on one core.
+        kinds that earned no say there are not trained again. Images: two trainings of a small network of its own, on
+        the probe's device, on half of the rows, one product of all windows with 256 words, and `folds` logistic
+        regressions of 2,304 features; 15 s for 2,000 photographs in ten classes on one core.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM); words of windows: Coates, Ng, Lee, AISTATS 2011, section 3; a surplus: Durbin,
@@ -87,11 +87,7 @@ class Disagreement(Detector):
         assert trusted is not None  # require() has checked both
         assert heldout is not None
         if len(trusted) < 2 or not len(heldout):
-            raise InputError(
-                "disagreement has too few trusted rows",
-                where="trusted set",
-                action="vet some more samples of every class",
-            )
+            raise _too_few()
         vetted = (trusted, heldout)
         if suspect.modality == "table":
             return self._of_tables(suspect, vetted, rng)
@@ -105,7 +101,7 @@ class Disagreement(Detector):
         networks: tuple[Predict, ...] = (sifted.log_p,)
         for drop in self.drops[1:]:
             rows = self._believed(self._scorer(networks[-1]), suspect, vetted, drop)
-            networks = (sifted.log_p, self._networks(rows, len(sifted.probes), rng).log_p)
+            networks = (sifted.log_p, self._networks(rows, sifted.probes, rng).log_p)
         seen, everything = partial(_mean, networks), [*vetted, suspect]
         rows = self._believed(self._scorer(seen), suspect, vetted, self.drops[-1]) if self.drops else everything
         machines = train_machines(everything, rows, self.folds, rng)
@@ -145,9 +141,10 @@ class Disagreement(Detector):
             p_values = [in_each_class(p, d.y, *heldout) for p, d in zip(p_values, rows, strict=True)]
         return [d.select(d.ids[p > drop]) for d, p in zip(rows, p_values, strict=True)]
 
-    def _networks(self, rows: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> Ensemble:
-        settings = ProbeSettings(epochs=self.epochs, min_steps=200, moved=MOVED)
-        return Ensemble(tuple(train_probe(pool, settings, rng, _silent) for pool in _pools(rows, n_folds)))
+    def _networks(self, rows: Sequence[Dataset], like: Sequence[Probe], rng: np.random.Generator) -> Ensemble:
+        """Small networks of believed rows, in as many folds as others, and on the device that these were trained on."""
+        settings = ProbeSettings(epochs=self.epochs, min_steps=200, moved=MOVED, device=like[0].device)
+        return Ensemble(tuple(train_probe(pool, settings, rng, _silent) for pool in _pools(rows, len(like))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +187,17 @@ def _committees(
 
 
 def _pools(rows: Sequence[Dataset], n_folds: int) -> list[Pool]:
-    return [Pool(tuple(outside(rows, f, n_folds))) for f in range(n_folds)]
+    """Per fold, the rows outside it; of few rows, all may be inside one."""
+    found = [tuple(outside(rows, f, n_folds)) for f in range(n_folds)]
+    if not all(found):
+        raise _too_few()
+    return [Pool(parts) for parts in found]
+
+
+def _too_few() -> InputError:
+    return InputError(
+        "disagreement has too few trusted rows", where="trusted set", action="vet some more samples of every class"
+    )
 
 
 def _predict_unseen(models: Sequence[Model], batch: Batch) -> Predictions:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_score
 
 from lotgate.checks import Example, example
 from lotgate.data import Dataset
@@ -146,6 +147,25 @@ def test_silhouette_is_judged_against_one_gaussian() -> None:
     assert expected > 5
     assert ac.separation(one, KMeans(2, n_init=5, random_state=0).fit_predict(one), 0) < 2.5
     assert ac.separation(one, np.zeros(150, np.int64), 0) == 0.0
+
+
+@pytest.mark.parametrize("far", [1, 2, 5])
+def test_a_cluster_that_a_sample_would_miss_is_in_it(far: int) -> None:
+    """2,500 rows and one far off made two clusters, of which a random sample of 1,000 held one: nothing to compare."""
+    rng = np.random.default_rng(0)
+    reduced = np.r_[rng.normal(size=(2500, 3)), rng.normal(size=(far, 3)) + 40]
+    members = np.repeat([0, 1], [2500, far])
+    missed = next(s for s in range(99) if (np.random.RandomState(s).permutation(2500 + far)[:1000] < 2500).all())
+    assert (ac.separation(reduced, members, missed) > 20) == (far > 1)
+
+
+def test_a_sample_with_both_clusters_is_left_as_it_is() -> None:
+    rng = np.random.default_rng(1)
+    reduced = np.r_[rng.normal(size=(1500, 3)), rng.normal(size=(700, 3)) + np.array([6, 0, 0])]
+    members = np.repeat([0, 1], [1500, 700])
+    rows = ac.sampled(members, 7)
+    drawn = silhouette_score(reduced, members, sample_size=1000, random_state=7)
+    assert float(silhouette_score(reduced[rows], members[rows])) == drawn
 
 
 def test_the_judges_together(planted: Example) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lotgate.calibration import calibrate
 from lotgate.checks import example
 from lotgate.committee import Predictions
-from lotgate.data import Batch
+from lotgate.crossfit import SALT
+from lotgate.data import Batch, Dataset, Pool, Task, fold_of
+from lotgate.detector import Evidence, scan
+from lotgate.detectors import disagreement
 from lotgate.detectors.disagreement import Disagreement, DisagreementScorer
+from lotgate.errors import InputError
+from lotgate.probe import Device, Probe, ProbeSettings
 
 
 def _never(batch: Batch) -> Predictions:
@@ -29,6 +36,55 @@ def test_models_that_agree_with_a_label_do_not_accuse_it() -> None:
     assert np.array_equal(p_values[4:], scorer.calibration.p_value(scores[4:]))
     assert (np.diff(p_values) < 0).all(), "among those they agree with, the order stays"
     assert scorer.threshold == 0.0
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_networks_are_trained_on_the_device_of_the_probe(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = example(tmp_path, "nothing", modality="image").evidence
+    assert evidence.crossfit is not None
+    known, asked = evidence.crossfit.sifted, []
+
+    def train(pool: Pool, settings: ProbeSettings, *_: object) -> Probe:
+        asked.append(settings.device)
+        return known.probes[0]
+
+    monkeypatch.setattr(disagreement, "train_probe", train)
+    sifted = replace(known, probes=tuple(replace(probe, device=device) for probe in known.probes))
+    Disagreement().fit(replace(evidence, crossfit=replace(evidence.crossfit, sifted=sifted)), np.random.default_rng(0))
+    assert asked == [device] * len(known.probes)
+
+
+@pytest.mark.parametrize(("offset", "unit"), [(1e8, 1.0), (1.7e9, 1.0), (0.0, 1e39)])
+def test_pulled_targets_are_found_wherever_targets_lie(offset: float, unit: float, tmp_path: Path) -> None:
+    """In single precision, 200 targets at 1e8 with a noise of .3 took three values; none of 1e39 was usable."""
+    evidence = example(tmp_path, "nothing", task="regression", n=200).evidence
+    planted = np.random.default_rng(0).permutation(200) < 15
+
+    def moved(part: Dataset, rows: np.ndarray, offset: float, unit: float) -> Dataset:
+        label = (part.manifest["label"] + 6.0 * rows) * unit + offset
+        return replace(part, manifest=part.manifest.assign(label=label)).usable()
+
+    def p_values(offset: float, unit: float) -> np.ndarray:
+        assert evidence.trusted is not None and evidence.heldout is not None
+        vetted = [moved(d, np.zeros(len(d)), offset, unit) for d in (evidence.trusted, evidence.heldout)]
+        given = Evidence(moved(evidence.suspect, planted, offset, unit), *vetted)
+        return scan(Disagreement(), given, np.random.default_rng(0))["p_value"].to_numpy()
+
+    found, usual = p_values(offset, unit), p_values(0.0, 1.0)
+    assert np.median(found[planted]) < 1e-3
+    assert np.abs(np.log(found / usual)).max() < 0.01
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_trusted_rows_of_one_fold_leave_no_model_for_it(task: Task, tmp_path: Path) -> None:
+    evidence = example(tmp_path, "nothing", task=task).evidence
+    assert evidence.trusted is not None and evidence.heldout is not None
+    trusted, heldout = (d.select(d.ids[fold_of(d.ids, 5, SALT) == 2]) for d in (evidence.trusted, evidence.heldout))
+    with pytest.raises(InputError, match="too few trusted rows") as caught:
+        Disagreement().fit(replace(evidence, trusted=trusted, heldout=heldout), np.random.default_rng(0))
+    assert caught.value.where and caught.value.action
 
 
 def test_a_rare_class_that_models_mistake_is_still_learned_from(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from verdict_tables import VOTERS, Screened, failed, screened
 
 from lotgate.contract import FLAGS, Contract, ContractSettings
+from lotgate.findings import P_OF_CLASS
 from lotgate.gate import committed_suite, gate_contract
 from lotgate.policy import Policy
 
@@ -33,6 +34,13 @@ def finding(run: Screened, column: str, value: object) -> Screened:
     findings = run.findings.astype({column: object})
     findings.loc[7, column] = value
     return run.but(findings=findings)
+
+
+def of_class(run: Screened, value: float | None) -> Screened:
+    """The first voter speaks of classes, and says this in one finding; the other does not."""
+    speaks = (run.findings["detector"] == VOTERS[0]).to_numpy()
+    said = run.findings.assign(**{P_OF_CLASS: np.where(speaks, 0.5, np.nan)})
+    return finding(run.but(findings=said), P_OF_CLASS, value)
 
 
 def repeated(frame: pd.DataFrame, at: int) -> pd.DataFrame:
@@ -68,6 +76,11 @@ def test_rows_of_others_than_voters_do_not_gate() -> None:
     assert run.but(findings=pd.concat([run.findings, trial])).gate().passed
 
 
+def test_who_does_not_speak_of_classes_says_nothing_of_them() -> None:
+    for value in (0.0, 1e-300, 1):
+        assert of_class(screened(), value).gate().passed, value
+
+
 BROKEN: dict[str, tuple[Callable[[Screened], Screened], str]] = {
     "a voter did not run": (
         lambda r: r.but(findings=r.findings[r.findings["detector"] != VOTERS[0]]),
@@ -83,6 +96,13 @@ BROKEN: dict[str, tuple[Callable[[Screened], Screened], str]] = {
     "a score is NaN": (lambda r: finding(r, "score", np.nan), "without a finite score"),
     "a score is infinite": (lambda r: finding(r, "score", np.inf), "without a finite score"),
     "a p-value is 2": (lambda r: finding(r, "p_value", 2.0), "without a p-value"),
+    "a p-value of a class is -5": (lambda r: of_class(r, -5.0), "whose p_of_class"),
+    "a p-value of a class is 2": (lambda r: of_class(r, 2.0), "whose p_of_class"),
+    "a p-value of a class is NaN": (lambda r: of_class(r, np.nan), "whose p_of_class"),
+    "no p-value of a class at all": (
+        lambda r: r.but(findings=r.findings.assign(**{P_OF_CLASS: np.nan})),
+        "whose p_of_class",
+    ),
     "a flag is missing": (lambda r: finding(r, "flagged", None), "neither true nor false"),
     "no finding at all": (lambda r: r.but(findings=r.findings.head(0)), "not a single row"),
     "a column of findings is gone": (lambda r: r.but(findings=r.findings.drop(columns="p_value")), "of the schema"),

@@ -11,7 +11,7 @@ import torch
 
 from lotgate.checks import Example, example
 from lotgate.data import Dataset, Modality, Pool, Task
-from lotgate.errors import ModelError
+from lotgate.errors import InputError, ModelError
 from lotgate.probe import (
     Probe,
     ProbeSettings,
@@ -22,6 +22,8 @@ from lotgate.probe import (
     n_outputs,
     train_probe,
 )
+from lotgate.training import measure
+from tests.small_lots import image_dataset
 from tests.small_models import Projection
 
 SETTINGS = ProbeSettings(epochs=2, min_steps=0, batch_size=16, width=8)
@@ -74,6 +76,28 @@ def test_a_probe_learns_what_there_is_to_learn(tmp_path: Path) -> None:
     batch = replace(lot.batch(np.arange(len(lot))), store=None)
     predicted = probe.logits(batch)[:, 0] * probe.scale + probe.centre
     assert np.square(predicted - lot.y).mean() < 0.3 * lot.y.var()
+
+
+@pytest.mark.parametrize("offset", [1e8, 1.7e9])
+def test_an_offset_of_the_targets_takes_nothing_from_them(offset: float, tmp_path: Path) -> None:
+    lot = a_lot(tmp_path, "table", "regression", n=240)
+    far = replace(lot, manifest=lot.manifest.assign(label=lot.manifest["label"] + offset))
+    settings = SETTINGS.model_copy(update={"epochs": 20, "learning_rate": 1e-2})
+    here, there = (measure(trained(d, settings), d) for d in (lot, far))
+    assert here["r2"] > 0.7
+    assert there == pytest.approx(here, rel=0.01)
+
+
+def test_too_little_to_train_on_is_an_error_in_words(tmp_path: Path) -> None:
+    lot = a_lot(tmp_path / "none")
+    with pytest.raises(InputError, match="no sample to train") as none:
+        trained(lot.select([]))
+    pixels = image_dataset(tmp_path / "one", np.full((3, 2, 2), 80, np.uint8), np.array([0, 1, 0]))
+    with pytest.raises(InputError, match="single sample") as one:
+        trained(pixels.select(pixels.ids[:1]))
+    assert all(e.value.where and e.value.action for e in (none, one))
+    assert trained(pixels).network.head.out_features == 2
+    assert trained(lot.select(lot.ids[:1])).network.head.out_features == 3  # its pixels are enough to normalise by
 
 
 def test_maps_hold_what_a_direct_pass_gives(tmp_path: Path) -> None:

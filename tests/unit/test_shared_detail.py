@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lotgate.detectors.shared_detail import SharedDetail
 from lotgate.detectors.shared_pattern import SharedPattern
+from tests.small_lots import image_dataset
 from tests.unit import apart_lots
 from tests.unit.apart_lots import evidence, lot
 
@@ -44,3 +47,13 @@ def test_a_mark_that_trusted_images_have_too_is_natural(tmp_path: Path) -> None:
             store[row, 0, i : i + 2, j : j + 2] = [[255, 0], [0, 255]]
         np.save(dataset.store, store)
     assert p_values(found).min() > 0.02
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 8), (1, 64)])
+def test_images_of_one_row_of_pixels_have_no_detail_to_share(shape: tuple[int, int], tmp_path: Path) -> None:
+    x, y = lot(400)
+    narrow = x.reshape(400, 1, 64)[:, :, : shape[1]]
+    vetted = image_dataset(tmp_path / "vetted", narrow[300:], y[300:])
+    trusted, heldout = (vetted.select(vetted.ids[i::2]) for i in (0, 1))
+    found = replace(evidence(tmp_path, narrow[:300], y[:300]), trusted=trusted, heldout=heldout)
+    assert (p_values(found) == 1).all()

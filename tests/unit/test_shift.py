@@ -110,7 +110,7 @@ def test_in_a_shifted_lot_only_labels_that_trusted_rows_contradict_are_doubted(
     detector: Detector, evidence: Evidence
 ) -> None:
     alike, shifted = (
-        judge(detector, detector.fit(given, RNG(0)), given)["p_value"].to_numpy()
+        judge(detector, detector.fit(given, RNG(0)), given).findings["p_value"].to_numpy()
         for given in (evidence, replace(evidence, shift=SURE))
     )
     assert evidence.crossfit is not None
@@ -131,7 +131,7 @@ def test_a_group_of_a_shifted_lot_is_poison_where_three_quarters_are_contradicte
     planted = dict(zip(lot.evidence.suspect.ids, lot.planted & (RNG(0).random(len(lot.planted)) < share), strict=True))
     monkeypatch.setattr(CrossFit, "contradicted", lambda self, d: np.array([planted.get(i, False) for i in d.ids]))
     detector, given = UnexplainedClusters(), replace(lot.evidence, shift=SURE)
-    p_values = judge(detector, detector.fit(given, RNG(0)), given)["p_value"].to_numpy()
+    p_values = judge(detector, detector.fit(given, RNG(0)), given).findings["p_value"].to_numpy()
     assert (np.median(p_values[lot.planted]) < 1e-3) == found
 
 
@@ -144,14 +144,14 @@ def test_so_is_a_group_of_images_in_any_lot(
     planted = dict(zip(lot.evidence.suspect.ids, lot.planted & (RNG(0).random(len(lot.planted)) < share), strict=True))
     monkeypatch.setattr(CrossFit, "contradicted", lambda self, d: np.array([planted.get(i, False) for i in d.ids]))
     detector = UnexplainedClusters()
-    p_values = judge(detector, detector.fit(lot.evidence, RNG(0)), lot.evidence)["p_value"].to_numpy()
+    p_values = judge(detector, detector.fit(lot.evidence, RNG(0)), lot.evidence).findings["p_value"].to_numpy()
     assert (np.median(p_values[lot.planted]) < 1e-3) == found
 
 
 def test_contradiction_itself_counts_in_a_shifted_lot_as_before(evidence: Evidence) -> None:
     detector = Disagreement(folds=2, epochs=2)
     scorer = detector.fit(evidence, RNG(0))
-    alike, shifted = (judge(detector, scorer, given) for given in (evidence, replace(evidence, shift=SURE)))
+    alike, shifted = (judge(detector, scorer, given).findings for given in (evidence, replace(evidence, shift=SURE)))
     assert alike.drop(columns=P_OF_CLASS).equals(shifted)  # of single rows; of classes as a whole nothing is said
 
 

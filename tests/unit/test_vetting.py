@@ -24,6 +24,8 @@ from lotgate.vetting import (
     save_doubt,
     spared,
     split_trusted,
+    unjudged_check,
+    unjudged_words,
     without_doubted,
     wrong_labels,
 )
@@ -46,6 +48,23 @@ def test_trusted_rows_are_divided_within_each_class(rate: float, tmp_path: Path)
     again = split_trusted(trusted, rate, np.random.default_rng(0))[1]
     other = split_trusted(trusted, rate, np.random.default_rng(1))[1]
     assert list(again.ids) == list(heldout.ids) != list(other.ids)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("n", [2, 4])
+def test_both_parts_know_every_class_however_few_rows_it_has(rate: float, n: int, tmp_path: Path) -> None:
+    whole = example(tmp_path, "nothing").evidence.suspect
+    few = whole.select(np.concatenate([whole.ids[whole.y == c][:n] for c in range(3)]))
+    parts = split_trusted(few, rate, RNG(0))
+    assert [sorted(set(part.y)) for part in parts] == [[0, 1, 2], [0, 1, 2]]
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_the_only_row_of_a_class_is_learned_from(rate: float, tmp_path: Path) -> None:
+    whole = example(tmp_path, "nothing").evidence.suspect
+    few = whole.select(np.concatenate([whole.ids[whole.y == 0][:6], whole.ids[whole.y == 1][:1]]))
+    reference, heldout = split_trusted(few, rate, RNG(0))
+    assert set(reference.y) == {0, 1} and set(heldout.y) == {0}
 
 
 def test_trusted_targets_are_divided_as_one_class(tmp_path: Path) -> None:
@@ -120,6 +139,39 @@ def test_it_is_kept_and_said(tmp_path: Path) -> None:
     assert "3/0.png" in check.detail and "3/6.png" not in check.detail and check.detail.endswith("…")
     assert "7 of 120 trusted samples are probably mislabelled" in doubt_words(SOME)[0]
     assert doubt_check(NO_DOUBT).passed and not doubt_words(NO_DOUBT)
+
+
+def test_classes_that_could_not_be_judged_are_said() -> None:
+    some = {"disagreement": ("bent", "cracked"), "trusted_distance": ("bent",), "shared_detail": ()}
+    check = unjudged_check(some)
+    assert not check.passed and not check.critical and (check.observed, check.limit) == (2, 0)
+    assert check.detail == "disagreement: bent, cracked; trusted_distance: bent"
+    assert check.detail in unjudged_words(some)[0] and "vet more samples" in unjudged_words(some)[0]
+    many = unjudged_check({"disagreement": tuple(f"c{i}" for i in range(9))})
+    assert many.observed == 9 and many.detail == "disagreement: c0, c1, c2, c3, c4, …"
+    for nothing in ({}, {"disagreement": ()}):
+        assert unjudged_check(nothing).passed and not unjudged_check(nothing).detail and not unjudged_words(nothing)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rare_class_that_models_cannot_tell_is_named_in_the_decision(known: bool, tmp_path: Path) -> None:
+    rare = np.arange(400) % 20 == 7
+    table = pd.DataFrame(RNG(0).normal(size=(400, 3)) + 9 * known * rare[:, None], columns=["a", "b", "c"])
+    table = table.assign(label=np.where(rare, "bent", "straight"))
+    for name, rows in (("lot", slice(0, 200)), ("trusted", slice(200, 400))):
+        table.iloc[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    settings = Settings.model_validate(
+        {
+            "policy": {"voters": ["disagreement"]},
+            "detectors": {"disagreement": {"drops": []}},
+            "probe": {"epochs": 2, "min_steps": 0},
+        }
+    )
+    decision = stages.screen(tmp_path / "run", tmp_path / "lot.csv", tmp_path / "trusted.csv", settings)
+    check = next(check for check in decision.checks if "could not be judged" in check.name)
+    assert check.passed == known and (check.detail == "disagreement: bent") == (not known)
+    assert any("disagreement: bent" in reason for reason in decision.reasons) == (not known)
+    assert decision.decision == "accept"
 
 
 def test_flips_are_found_although_the_trusted_set_has_as_many(tmp_path: Path) -> None:

@@ -84,3 +84,11 @@ def test_images_without_any_difference_have_words_too(make: object, shape: tuple
     pool = Pool((image_dataset(tmp_path, np.full(shape, 80, np.uint8), np.zeros(shape[0], int)),))
     words = make(pool, 256, 3, SIDE, np.random.default_rng(0))  # type: ignore[operator]
     assert np.isfinite(words.nearness(pool.take(np.arange(len(pool)))[0])).all()
+
+
+@pytest.mark.parametrize("make", [loud_words, usual_words])
+def test_windows_fit_into_images_that_were_averaged_down(make: object, tmp_path: Path) -> None:
+    x = np.random.default_rng(3).integers(0, 256, (6, 9, 9), np.uint8)  # → 4 × 4 pixels
+    words = make(Pool((image_dataset(tmp_path, x, np.zeros(6, int)),)), 8, 5, 8, np.random.default_rng(0))  # type: ignore[operator]
+    assert words.scale.width == 4
+    assert words.nearness(x[:, None] / np.float32(255)).shape == (6, len(words.words))
