@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from lotgate.data import Dataset
 from lotgate.errors import LotError
+from lotgate.ingest.labels import as_numbers, as_text
 
 Mask = npt.NDArray[np.bool_]
 PASS_IMAGES = 256
@@ -19,7 +20,6 @@ PASS_IMAGES = 256
 NO_FEATURE = frozenset({"dropped", "label", "carried"})
 #: Kinds that are compared as numbers; a column whose kind is not said goes by its type in the trusted file.
 NUMBERS = frozenset({"numeric", "boolean", "datetime"})
-TRUTH = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,26 +83,15 @@ def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def _column(name: str, suspect: pd.Series, trusted: pd.Series, kind: str | None = None) -> Column:
-    typed = pd.api.types.is_numeric_dtype(trusted) or pd.api.types.is_datetime64_any_dtype(trusted)
-    if not (typed if kind is None else kind in NUMBERS):
-        nothing = np.zeros(len(suspect), bool)
-        return Column(name, False, _categories(suspect), _categories(trusted), nothing)
-    numbers = _numbers(suspect)
-    misfit = (numbers.isna() & suspect.notna()).to_numpy(dtype=bool)
-    return Column(name, True, numbers, _numbers(trusted), misfit)
+    if not (_holds_numbers(trusted) if kind is None else kind in NUMBERS):
+        return Column(name, False, as_text(suspect), as_text(trusted), np.zeros(len(suspect), bool))
+    numbers, bad = as_numbers(suspect)
+    return Column(name, True, numbers, as_numbers(trusted)[0], bad.to_numpy(dtype=bool))
 
 
-def _numbers(values: pd.Series) -> pd.Series:
-    """float64, NaN where there is no number; truth values are 1 and 0, times are seconds since 1970."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return (pd.to_datetime(values, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    if not pd.api.types.is_numeric_dtype(values):
-        values = pd.to_numeric(values.astype("str").str.strip().str.lower().replace(TRUTH), errors="coerce")
-    return values.astype("float64")
-
-
-def _categories(values: pd.Series) -> pd.Series:
-    return values.astype("object").map(str, na_action="ignore").where(values.notna(), None)
+def _holds_numbers(values: pd.Series) -> bool:
+    kinds = pd.api.types
+    return kinds.is_numeric_dtype(values) or kinds.is_datetime64_any_dtype(values) or kinds.is_timedelta64_dtype(values)
 
 
 def _image_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:

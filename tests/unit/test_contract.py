@@ -19,6 +19,7 @@ from lotgate.data import Dataset
 from lotgate.errors import LotError, TrustedError
 from lotgate.findings import GateResult
 from lotgate.gate import gate_contract
+from lotgate.ingest import ingest
 
 SETTINGS = ContractSettings()
 Pair = tuple[Dataset, Dataset]
@@ -264,6 +265,41 @@ def test_kinds_of_columns_are_compared_as_what_they_are(tmp_path: Path) -> None:
     assert set(held.summary.loc[held.summary["measure"] == "missing_rate", "subject"]) == {"on", "at"}
 
 
+def delivered(folder: Path, trusted: pd.DataFrame, lot: pd.DataFrame, suffix: str = "csv") -> Pair:
+    """Lot and trusted set as ingest reads them from files; the column `label` is the label."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("trusted", trusted), ("lot", lot)):
+        file = folder / f"{name}.{suffix}"
+        frame.to_parquet(file, index=False) if suffix == "parquet" else frame.to_csv(file, index=False)
+    vetted = ingest(folder / f"trusted.{suffix}", folder / "work/trusted", role="trusted")
+    return ingest(folder / f"lot.{suffix}", folder / "work/lot", like=vetted), vetted
+
+
+def test_durations_are_compared_as_numbers(tmp_path: Path) -> None:
+    def times(n: int, seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        took = pd.to_timedelta(rng.normal(3600, 60, n), unit="s").floor("ms")
+        return pd.DataFrame(
+            {"took": took, "rpm": rng.normal(size=n), "label": rng.permutation(np.resize(["a", "b"], n))}
+        )
+
+    late = times(100, 1)
+    late.loc[5, "took"] = pd.Timedelta(days=900)
+    held, result = judged(*delivered(tmp_path, times(60, 0), late, "parquet"))
+    assert result.passed
+    assert set(held.exclusions["sample_id"]) == {"lot.parquet#5"}
+
+
+def test_codes_that_look_like_numbers_in_the_lot_are_still_the_trusted_codes(tmp_path: Path) -> None:
+    label = ["a", "b"] * 30
+    trusted = pd.DataFrame({"code": ["1", "2", "A7"] * 20, "x": np.arange(60.0), "label": label})
+    lot = pd.DataFrame({"code": [1.0, 2.0, np.nan] * 20, "x": np.arange(60.0), "label": label})
+    lot.loc[:50, "code"] = lot.loc[:50, "code"].fillna(1)
+    held, _ = judged(*delivered(tmp_path, trusted, lot, "parquet"))
+    unseen = held.summary.set_index("measure").loc["unseen_categories"]
+    assert (unseen["value"], unseen["note"]) == (0, "0.0% in categories new to the trusted set")
+
+
 @pytest.mark.parametrize(
     ("edit", "check", "named"),
     [
@@ -272,7 +308,8 @@ def test_kinds_of_columns_are_compared_as_what_they_are(tmp_path: Path) -> None:
         (lambda f: f.assign(**{"mean radius": np.nan}), "missing rate", "mean radius"),
         (lambda f: f.assign(machine="mill"), "in categories", "machine"),
         (lambda f: f.drop(columns="mean area"), "columns of the trusted set", "mean area"),
-        (lambda f: f.assign(**{"mean area": "n/a"}), "far outside the trusted range", ""),
+        (lambda f: f.assign(**{"mean area": "n/a"}), "missing rate", "mean area"),
+        (lambda f: f.assign(**{"mean area": "broken"}), "far outside the trusted range", ""),
     ],
 )
 def test_columns_that_changed_reject(
