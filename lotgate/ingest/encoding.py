@@ -27,7 +27,7 @@ import pandas as pd
 from lotgate.data import FloatArray
 from lotgate.ingest.files import UNNAMED
 from lotgate.ingest.intake import IngestSettings
-from lotgate.ingest.labels import as_numbers, as_text
+from lotgate.ingest.labels import as_numbers, as_text, has_codes
 
 Record = dict[str, Any]
 CLIP = 10.0  # so that one poisoned outlier cannot wreck a training
@@ -83,7 +83,7 @@ def _kind(values: pd.Series) -> str:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return "numeric"
     numbers, bad = as_numbers(values)
-    return "text" if bad.any() or numbers.isna().all() else "numeric"
+    return "text" if bad.any() or numbers.isna().all() or has_codes(values) else "numeric"
 
 
 def _centre_and_scale(values: npt.NDArray[np.float64]) -> tuple[float, float]:

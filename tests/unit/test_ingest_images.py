@@ -346,6 +346,17 @@ def test_a_folder_that_holds_only_a_manifest(tmp_path: Path) -> None:
         ingest(tmp_path / "lot", tmp_path / "again")
 
 
+def test_a_class_with_a_leading_zero_is_one_class_in_folders_and_manifests(tmp_path: Path) -> None:
+    for i, name in enumerate(("01", "02", "10")):
+        save(noise(i), tmp_path / "trusted" / name / "x.png")
+        save(noise(i), tmp_path / "lot" / f"{i}.png")
+    trusted = ingest(tmp_path / "trusted", tmp_path / "t", role="trusted")
+    (tmp_path / "lot/m.csv").write_text("path,label\n0.png,01\n1.png,02\n2.png,10\n")
+    dataset = ingest(tmp_path / "lot/m.csv", tmp_path / "work", like=trusted)
+    assert dataset.manifest["label"].tolist() == ["01", "02", "10"]
+    assert len(dataset.usable()) == 3
+
+
 def test_many_numbered_classes_are_classes(tmp_path: Path) -> None:
     save(noise(), tmp_path / "x.png")
     for i in range(25):
