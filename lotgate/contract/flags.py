@@ -31,6 +31,7 @@ FLAGS = (
     "conflict",
     "trusted_conflict",
 )
+NONE_READ = "; none of its trusted samples can be read"
 #: Probability, over all contents of a table, that mere repetition is called copying.
 COPYING_RISK = 1e-6
 #: Trusted values other than the commonest one that a column needs before a range is drawn from them.
@@ -51,7 +52,7 @@ def row_reasons(
     nothing = _words(len(suspect))
     by_flag = {
         "unreadable": _unreadable(suspect, read),
-        "unknown_label": _unknown_label(suspect, known),
+        "unknown_label": _unknown_label(suspect, trusted, known),
         "unseen_format": nothing if trusted is None else _unseen_format(suspect, trusted, read),
         "out_of_range": _out_of_range(len(suspect), columns, settings.value_range_tolerance),
         "duplicate": _duplicate(suspect, contents, vetted),
@@ -64,13 +65,23 @@ def row_reasons(
 
 
 def known_labels(dataset: Dataset, trusted: Dataset | None) -> Mask:
-    """(N,) whether each sample has a label: a finite target, or a class that the trusted set has too."""
+    """(N,) whether each sample has a label: a finite target, or a class that the trusted set shows."""
     label = dataset.manifest["label"]
     if dataset.task == "regression":
         return np.asarray(np.isfinite(label.to_numpy(dtype=np.float64)))
     if trusted is None:
         return label.notna().to_numpy(dtype=bool)
-    return label.isin(trusted.manifest["label"].dropna().unique()).to_numpy(dtype=bool)
+    return label.isin(shown_classes(trusted)).to_numpy(dtype=bool)
+
+
+def shown_classes(trusted: Dataset) -> list[str]:
+    """The classes of which the trusted set has a sample that can be read: no others can be held against a lot."""
+    return sorted(trusted.manifest.loc[readable(trusted), "label"].dropna().unique())
+
+
+def unread_classes(trusted: Dataset) -> frozenset[str]:
+    """The classes that the trusted set names but does not show."""
+    return frozenset(trusted.manifest["label"].dropna()) - frozenset(shown_classes(trusted))
 
 
 def _words(n: int) -> Words:
@@ -82,8 +93,9 @@ def _unreadable(suspect: Dataset, read: Mask) -> Words:
     return np.where(read, "", words)
 
 
-def _unknown_label(suspect: Dataset, known: Mask) -> Words:
+def _unknown_label(suspect: Dataset, trusted: Dataset | None, known: Mask) -> Words:
     words = _words(len(suspect))
+    unread = frozenset[str]() if trusted is None else unread_classes(trusted)
     for index in np.flatnonzero(~known):
         label = suspect.manifest["label"].iloc[index]
         if suspect.task == "regression":
@@ -91,7 +103,7 @@ def _unknown_label(suspect: Dataset, known: Mask) -> Words:
         elif pd.isna(label):
             words[index] = "the label is missing"
         else:
-            words[index] = f"label {label!r} is unknown to the trusted set"
+            words[index] = f"label {label!r} is unknown to the trusted set" + (NONE_READ if label in unread else "")
     return words
 
 

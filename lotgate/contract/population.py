@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 
 from lotgate.contract.columns import Column, Mask, feature_names, raw_names, readable
-from lotgate.contract.flags import known_labels
+from lotgate.contract.flags import NONE_READ, known_labels, shown_classes, unread_classes
 from lotgate.contract.settings import ContractSettings
 from lotgate.data import Dataset
 
@@ -54,20 +54,20 @@ def _counts(dataset: Dataset, where: Mask) -> pd.Series:
 
 def _class_rows(suspect: Dataset, trusted: Dataset | None, excluded: Mask) -> list[Measured]:
     usable = _counts(suspect, ~excluded)
-    reference = suspect if trusted is None else trusted
-    labels = sorted(reference.manifest["label"].dropna().unique())
+    labels = sorted(suspect.manifest["label"].dropna().unique()) if trusted is None else shown_classes(trusted)
     return [(str(label), float(usable.get(label, 0)), "") for label in labels]
 
 
 def _absent(suspect: Dataset, trusted: Dataset) -> list[Measured]:
     present = set(suspect.manifest["label"].dropna())
-    labels = sorted(trusted.manifest["label"].dropna().unique())
-    return [(str(label), float(label not in present), "") for label in labels]
+    return [(str(label), float(label not in present), "") for label in shown_classes(trusted)]
 
 
 def _unknown(suspect: Dataset, trusted: Dataset) -> list[Measured]:
     unknown = ~known_labels(suspect, trusted) & suspect.manifest["label"].notna().to_numpy(dtype=bool)
-    return [(str(label), float(rows), f"{rows} rows") for label, rows in _counts(suspect, unknown).items()]
+    unread = unread_classes(trusted)
+    counts = _counts(suspect, unknown).items()
+    return [(str(label), float(rows), f"{rows} rows" + NONE_READ * (label in unread)) for label, rows in counts]
 
 
 def _copies(suspect: Dataset, trusted: Dataset | None) -> list[Measured]:
@@ -131,7 +131,7 @@ def _label_drift(
 ) -> tuple[list[Measured], list[Measured]]:
     """Distance between the label distributions beyond chance, and the p-value of "there is none"."""
     ours = suspect.manifest.loc[known_labels(suspect, trusted), "label"]
-    theirs = trusted.manifest.loc[known_labels(trusted, None), "label"]
+    theirs = trusted.manifest.loc[known_labels(trusted, trusted), "label"]
     if ours.empty or theirs.empty:
         return [("all", 1.0, "no label to compare")], [("all", 0.0, "no label to compare")]
     n, m = len(ours), len(theirs)

@@ -115,6 +115,24 @@ def test_a_whole_unknown_class_rejects_and_is_named(images: Pair) -> None:
     assert (check.observed, check.limit) == (20, SETTINGS.unknown_class_limit(len(held.rows)))
 
 
+def test_a_class_whose_trusted_samples_cannot_be_read_is_unknown(images: Pair) -> None:
+    """No model can be taught it, so its rows must not pass the contract and fail the scan instead."""
+    suspect, trusted = images
+    sevens = [int(i) for i in np.flatnonzero(trusted.manifest["label"] == "7")]
+    broken = change(trusted, sevens, row=-1, defect="truncated image")
+    held, result = judged(suspect, broken)
+    ours = suspect.ids[suspect.manifest["label"] == "7"]
+    assert flagged(held, "unknown_label") == set(ours)
+    assert reason(held, ours[0]) == (
+        "label '7' is unknown to the trusted set; none of its trusted samples can be read"
+    )  # fmt: skip
+    (check,) = [c for c in result.checks if "class that the trusted set does not know" in c.name]
+    assert not check.passed
+    assert check.detail == f"7 ({len(ours)} rows; none of its trusted samples can be read)"
+    held, result = judged(suspect.select(suspect.ids[suspect.manifest["label"] != "7"]), broken)
+    assert result.passed and held.exclusions.empty
+
+
 def test_missing_labels_are_quarantined(telemetry: Pair) -> None:
     suspect, trusted = telemetry
     held, result = judged(change(suspect, [5], label=None), trusted)
