@@ -30,7 +30,7 @@ from lotgate.release import release_name
 LOT = "lot"
 CHUNK = 1024  # samples copied at once
 ACTION = "give a version of the same dataset as the lot, whole and untouched, or leave this one out"
-CONTENT = ["sha256", "label"]
+CONTENT = ["content_sha256", "label"]
 PLACE = "place"  # of every sample of the union in its store, also of those that are judged elsewhere
 VERDICTS = ("context", "sample_id", "label", "suspect", "score", "reasons")
 

@@ -1,9 +1,9 @@
 """Promises that every single sample keeps, or is quarantined for before any model sees it.
 
-Content is compared by its SHA-256. The same image twice is a fault of the delivery. The same table row twice is not:
-coarse telemetry repeats itself, and its label may differ each time. So for tables the trusted set says what is
-natural: copies count only beyond what its own share of them explains, and one content under two labels counts only
-if no trusted content carries two labels.
+Content is what a sample shows: the pixels of an image, whatever file they came in, or the values of a row. The same
+image twice is a fault of the delivery. The same table row twice is not: coarse telemetry repeats itself, and its label
+may differ each time. So for tables the trusted set says what is natural: copies count only beyond what its own share of
+them explains, and one content under two labels counts only if no trusted content carries two labels.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[floa
 
 def _contents(dataset: Dataset, comparable: Mask) -> pd.DataFrame:
     """Content, label and a numeric code of the label of the comparable samples; `at` is the manifest position."""
-    frame = dataset.manifest.loc[comparable, ["sample_id", "label", "sha256"]]
+    frame = dataset.manifest.loc[comparable, ["sample_id", "label", "content_sha256"]]
     return frame.assign(at=np.flatnonzero(comparable))
 
 
@@ -178,8 +178,8 @@ def _label_tolerance(dataset: Dataset, reference: pd.DataFrame, settings: Contra
 
 def _split(contents: pd.DataFrame, tolerance: float | None) -> pd.Series:
     """Which rows of `contents` share their content with a row of another label."""
-    repeated = contents[contents["sha256"].duplicated(keep=False)]
-    groups = repeated.groupby("sha256")["label"]
+    repeated = contents[contents["content_sha256"].duplicated(keep=False)]
+    groups = repeated.groupby("content_sha256")["label"]
     if tolerance is None:
         disagree = groups.transform("nunique") > 1
     else:
@@ -189,7 +189,7 @@ def _split(contents: pd.DataFrame, tolerance: float | None) -> pd.Series:
 
 def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
     words = _words(n)
-    for _, group in contents[_split(contents, tolerance)].groupby("sha256"):
+    for _, group in contents[_split(contents, tolerance)].groupby("content_sha256"):
         members = group.drop_duplicates("label")[["sample_id", "label"]].head(3)
         named = ", ".join(f"{i} as {label!r}" for i, label in members.itertuples(index=False))
         words[group["at"].to_numpy()] = f"the same content carries different labels: {named}"
@@ -198,7 +198,7 @@ def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
 
 def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tolerance: float | None) -> Words:
     words = _words(n)
-    shared = contents.merge(vetted, on="sha256", suffixes=("", "_trusted"))
+    shared = contents.merge(vetted, on="content_sha256", suffixes=("", "_trusted"))
     if tolerance is None:
         agree = shared["label"] == shared["label_trusted"]
     else:
@@ -214,10 +214,10 @@ def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tole
 def _duplicate(suspect: Dataset, contents: pd.DataFrame, vetted: pd.DataFrame | None) -> Words:
     """Further copies of one content under one label; the first stays."""
     words = _words(len(suspect))
-    keys = ["sha256", "label"]
+    keys = ["content_sha256", "label"]
     copies = contents[contents.duplicated(keys)]
     if suspect.modality == "table":
-        copies = copies[copies["sha256"].isin(_copied(contents, vetted))]
+        copies = copies[copies["content_sha256"].isin(_copied(contents, vetted))]
     firsts = copies.merge(contents.drop_duplicates(keys), on=keys, suffixes=("", "_first"))
     for at, first in firsts[["at", "sample_id_first"]].to_numpy(dtype=object):
         words[at] = f"exact copy of {first}"
@@ -232,8 +232,8 @@ def _copied(contents: pd.DataFrame, vetted: pd.DataFrame | None) -> frozenset[st
     """
     if vetted is None or contents.empty:
         return frozenset()
-    ours = contents["sha256"].value_counts()
-    theirs = vetted["sha256"].value_counts().reindex(ours.index, fill_value=0)
+    ours = contents["content_sha256"].value_counts()
+    theirs = vetted["content_sha256"].value_counts().reindex(ours.index, fill_value=0)
     share = len(contents) / (len(contents) + len(vetted))
     p_values = binom.sf(ours.to_numpy() - 1, (ours + theirs).to_numpy(), share)
     return frozenset(ours.index[p_values * len(ours) < COPYING_RISK])

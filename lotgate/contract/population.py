@@ -79,7 +79,7 @@ def _copies(suspect: Dataset, trusted: Dataset | None) -> list[Measured]:
 
 def _copy_rate(dataset: Dataset) -> float:
     rows = dataset.manifest[readable(dataset)]
-    return float(rows.duplicated(["sha256", "label"]).mean()) if len(rows) else 0.0
+    return float(rows.duplicated(["content_sha256", "label"]).mean()) if len(rows) else 0.0
 
 
 def _outside(column: Column, settings: ContractSettings) -> Measured:

@@ -55,9 +55,9 @@ def test_the_union_holds_every_sample_once_and_says_where_it_is_from(
     repeated = manifest[manifest["twin"] != ""]
     assert repeated["origin"].value_counts().to_dict() == {"digits@v1": 5, "digits@v2": 5}
     assert set(repeated["twin"].map(manifest["origin"])) == {LOT, "digits@v1"}
-    assert (repeated["sha256"].to_numpy() == manifest.loc[repeated["twin"], "sha256"].to_numpy()).all()
+    assert (repeated["content_sha256"].to_numpy() == manifest.loc[repeated["twin"], "content_sha256"].to_numpy()).all()
     usable = union.usable()
-    assert len(usable) == 45 and not usable.manifest.duplicated(["sha256", "label"]).any()
+    assert len(usable) == 45 and not usable.manifest.duplicated(["content_sha256", "label"]).any()
     alone = ingest(second, tmp_path / "alone", like=trusted)
     for name, part in (("", lot), ("digits@v2/", alone)):
         at = [i for i in part.ids if f"{name}{i}" in set(usable.ids)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from contract_lots import change, digits, from_frame, split, table
@@ -85,7 +86,7 @@ def test_random_splits_are_not_told_apart(seed: int, share: float, tmp_path: Pat
 
 def test_unreadable_samples_go_with_their_defect(images: Pair) -> None:
     suspect, trusted = images
-    held, result = judged(change(suspect, [3, 4], row=-1, defect="truncated PNG", sha256="0" * 64), trusted)
+    held, result = judged(change(suspect, [3, 4], row=-1, defect="truncated PNG", content_sha256="0" * 64), trusted)
     assert result.passed
     assert flagged(held, "unreadable") == set(suspect.ids[[3, 4]])
     assert reason(held, suspect.ids[3]) == "truncated PNG"  # equal bytes of two broken files are no copies
@@ -178,25 +179,41 @@ def test_freely_varying_sizes_are_let_through(images: Pair) -> None:
 def test_further_copies_of_an_image_are_quarantined(images: Pair) -> None:
     suspect, trusted = images
     same = list(map(int, np.flatnonzero(suspect.manifest["label"] == "3")[:3]))
-    held, result = judged(change(suspect, same, sha256="f" * 64), trusted)
+    held, result = judged(change(suspect, same, content_sha256="f" * 64), trusted)
     assert result.passed
     assert flagged(held, "duplicate") == set(suspect.ids[same[1:]])
     assert reason(held, suspect.ids[same[1]]) == f"exact copy of {suspect.ids[same[0]]}"
 
 
+def test_another_file_of_the_same_pixels_is_a_copy_and_a_conflict(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (24, 8, 8), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        path = tmp_path / ("trusted" if i < 12 else "lot") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    for i, label in ((12, "a"), (15, "a"), (0, "b")):
+        Image.fromarray(pixels[i]).save(tmp_path / "lot" / label / f"{i} again.png", compress_level=0)
+    trusted = ingest(tmp_path / "trusted", tmp_path / "work/trusted", role="trusted")
+    held, _ = judged(ingest(tmp_path / "lot", tmp_path / "work/lot", like=trusted), trusted)
+    assert flagged(held, "duplicate") == {"a/12.png"}
+    assert flagged(held, "conflict") == {"a/15 again.png", "b/15.png"}
+    assert flagged(held, "trusted_conflict") == {"b/0 again.png"}
+
+
 def test_table_rows_repeat_themselves_naturally_but_not_endlessly(telemetry: Pair) -> None:
     suspect, trusted = telemetry
     benign = list(map(int, np.flatnonzero(suspect.manifest["label"] == "benign")))
-    pair = change(suspect, benign[:2], sha256="f" * 64)
+    pair = change(suspect, benign[:2], content_sha256="f" * 64)
     assert judged(pair, trusted)[0].exclusions.empty
-    copied, _ = judged(change(suspect, benign[:120], sha256="f" * 64), trusted)
+    copied, _ = judged(change(suspect, benign[:120], content_sha256="f" * 64), trusted)
     assert len(flagged(copied, "duplicate")) == 119
 
 
 def test_one_content_under_two_labels_goes_altogether(images: Pair) -> None:
     suspect, trusted = images
     three, eight = (int(np.flatnonzero(suspect.manifest["label"] == label)[0]) for label in "38")
-    held, result = judged(change(suspect, [three, eight], sha256="f" * 64), trusted)
+    held, result = judged(change(suspect, [three, eight], content_sha256="f" * 64), trusted)
     assert result.passed
     assert flagged(held, "conflict") == set(suspect.ids[[three, eight]])
     assert "'3'" in reason(held, suspect.ids[eight]) and "'8'" in reason(held, suspect.ids[eight])
@@ -209,11 +226,11 @@ def test_trusted_content_under_another_label(kind: str, request: pytest.FixtureR
     label = theirs["label"].iloc[0]
     other = int(np.flatnonzero(ours["label"] != label)[0])
     same = int(np.flatnonzero(ours["label"] == label)[0])
-    held, result = judged(change(suspect, [other], sha256=theirs["sha256"].iloc[0]), trusted)
+    held, result = judged(change(suspect, [other], content_sha256=theirs["content_sha256"].iloc[0]), trusted)
     assert result.passed
     assert flagged(held, "trusted_conflict") == {suspect.ids[other]}
     assert theirs["sample_id"].iloc[0] in reason(held, suspect.ids[other])
-    agreeing, _ = judged(change(suspect, [same], sha256=theirs["sha256"].iloc[0]), trusted)
+    agreeing, _ = judged(change(suspect, [same], content_sha256=theirs["content_sha256"].iloc[0]), trusted)
     assert agreeing.exclusions.empty
 
 
@@ -222,7 +239,7 @@ def test_contents_that_are_ambiguous_by_nature_are_let_through(telemetry: Pair) 
 
     def ambiguous(dataset: Dataset) -> Dataset:
         at = [int(np.flatnonzero(dataset.manifest["label"] == label)[0]) for label in ("benign", "malignant")]
-        return change(dataset, at, sha256="f" * 64)
+        return change(dataset, at, content_sha256="f" * 64)
 
     assert judged(ambiguous(suspect), trusted)[0].rows["conflict"].sum() == 2
     assert judged(ambiguous(suspect), ambiguous(trusted))[0].exclusions.empty
@@ -231,9 +248,9 @@ def test_contents_that_are_ambiguous_by_nature_are_let_through(telemetry: Pair) 
 def test_targets_far_apart_for_one_content_conflict(targets: Pair) -> None:
     suspect, trusted = targets
     low, high = int(suspect.manifest["label"].argmin()), int(suspect.manifest["label"].argmax())
-    held, _ = judged(change(suspect, [low, high], sha256="f" * 64), trusted)
+    held, _ = judged(change(suspect, [low, high], content_sha256="f" * 64), trusted)
     assert flagged(held, "conflict") == set(suspect.ids[[low, high]])
-    near = change(suspect, [low, high], sha256="f" * 64, label=100.0)
+    near = change(suspect, [low, high], content_sha256="f" * 64, label=100.0)
     assert judged(near, trusted)[0].exclusions.empty
 
 
@@ -371,8 +388,12 @@ def test_sets_that_cannot_be_compared_are_errors(images: Pair, telemetry: Pair) 
     with pytest.raises(TrustedError, match="trusted set is table"):
         contract(images[0], telemetry[1], SETTINGS)
     bare = replace(images[0], manifest=images[0].manifest.drop(columns="sha256"))
-    with pytest.raises(LotError, match="sha256"):
+    with pytest.raises(LotError, match="lacks sha256"):
         contract(bare, images[1], SETTINGS)
+    earlier = replace(images[0], manifest=images[0].manifest.drop(columns="content_sha256"))
+    with pytest.raises(LotError, match="lacks content_sha256") as caught:
+        contract(earlier, images[1], SETTINGS)
+    assert caught.value.action == "ingest the data again"
 
 
 def test_nothing_given_is_changed(images: Pair) -> None:
