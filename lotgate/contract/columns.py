@@ -12,14 +12,11 @@ import pyarrow.parquet as pq
 
 from lotgate.data import Dataset
 from lotgate.errors import LotError
+from lotgate.ingest.encoding import NO_FEATURE, NUMBERS
 from lotgate.ingest.labels import as_numbers, as_text
 
 Mask = npt.NDArray[np.bool_]
 PASS_IMAGES = 256
-#: Kinds of raw columns that the encoding names but makes no feature of.
-NO_FEATURE = frozenset({"dropped", "label", "carried"})
-#: Kinds that are compared as numbers; a column whose kind is not said goes by its type in the trusted file.
-NUMBERS = frozenset({"numeric", "boolean", "datetime"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +65,13 @@ def raw_names(dataset: Dataset) -> frozenset[str]:
 def _table_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
     shared = raw_names(suspect) & raw_names(trusted)
     names = [name for name in feature_names(trusted) if name in shared]
-    ours, theirs = _raw_columns(suspect, names), _raw_columns(trusted, names)
+    ours, theirs = raw_columns(suspect, names), raw_columns(trusted, names)
     kinds = {str(entry["column"]): entry.get("kind") for entry in trusted.encoding}
     for name in names:
         yield _column(name, ours[name], theirs[name], kinds[name])
 
 
-def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
+def raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
     """(N, names) the table as it came, in manifest order; sample ids of tables end with the position in the file."""
     if dataset.raw is None:
         raise LotError("a table came without its raw columns", where=dataset.root, action="ingest the data again")
@@ -83,6 +80,7 @@ def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def _column(name: str, suspect: pd.Series, trusted: pd.Series, kind: str | None = None) -> Column:
+    """A column whose kind is not said goes by its type in the trusted file."""
     if not (_holds_numbers(trusted) if kind is None else kind in NUMBERS):
         return Column(name, False, as_text(suspect), as_text(trusted), np.zeros(len(suspect), bool))
     numbers, bad = as_numbers(suspect)

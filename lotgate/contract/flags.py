@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from lotgate.contract.columns import Column, Mask, readable
+from lotgate.contract.idle import INFORMATIVE_ROWS, NATURAL_RATE, IdleColumn
 from lotgate.contract.settings import ContractSettings
 from lotgate.data import Dataset
 
@@ -27,6 +28,7 @@ FLAGS = (
     "unknown_label",
     "unseen_format",
     "out_of_range",
+    "unseen_value",
     "duplicate",
     "conflict",
     "trusted_conflict",
@@ -34,12 +36,14 @@ FLAGS = (
 NONE_READ = "; none of its trusted samples can be read"
 #: Probability, over all contents of a table, that mere repetition is called copying.
 COPYING_RISK = 1e-6
-#: Trusted values other than the commonest one that a column needs before a range is drawn from them.
-INFORMATIVE_ROWS = 20
 
 
 def row_reasons(
-    suspect: Dataset, trusted: Dataset | None, columns: Sequence[Column], settings: ContractSettings
+    suspect: Dataset,
+    trusted: Dataset | None,
+    columns: Sequence[Column],
+    idle: Sequence[IdleColumn],
+    settings: ContractSettings,
 ) -> pd.DataFrame:
     """(N, FLAGS) why each promise is broken, in words; "" where it holds or there is nothing to compare with."""
     read = readable(suspect)
@@ -55,6 +59,7 @@ def row_reasons(
         "unknown_label": _unknown_label(suspect, trusted, known),
         "unseen_format": nothing if trusted is None else _unseen_format(suspect, trusted, read),
         "out_of_range": _out_of_range(len(suspect), columns, settings.value_range_tolerance),
+        "unseen_value": _unseen_value(len(suspect), idle),
         "duplicate": _duplicate(suspect, contents, vetted),
         "conflict": nothing if natural else _conflict(len(suspect), contents, tolerance),
         "trusted_conflict": nothing
@@ -95,7 +100,7 @@ def _unreadable(suspect: Dataset, read: Mask) -> Words:
 
 def _unknown_label(suspect: Dataset, trusted: Dataset | None, known: Mask) -> Words:
     words = _words(len(suspect))
-    unread = frozenset[str]() if trusted is None else unread_classes(trusted)
+    unread = frozenset() if trusted is None else unread_classes(trusted)
     for index in np.flatnonzero(~known):
         label = suspect.manifest["label"].iloc[index]
         if suspect.task == "regression":
@@ -118,7 +123,7 @@ def _unseen_format(suspect: Dataset, trusted: Dataset, read: Mask) -> Words:
         return words
     vetted = trusted.manifest[readable(trusted)]
     sizes = vetted.groupby(["width", "height"]).size()
-    if (sizes == 1).sum() <= 0.01 * len(vetted):
+    if (sizes == 1).sum() <= NATURAL_RATE * len(vetted):
         _mark_unseen(words, suspect, vetted, ["width", "height"], read)
     _mark_unseen(words, suspect, vetted, ["channels", "bit_depth"], read)
     return words
@@ -149,10 +154,19 @@ def _out_of_range(n: int, columns: Sequence[Column], tolerance: float) -> Words:
     return words
 
 
+def _unseen_value(n: int, idle: Sequence[IdleColumn]) -> Words:
+    """Values where every trusted row has the same, or none; values that come again where trusted ones never do."""
+    words = _words(n)
+    for column in idle:
+        for index, reason in column.reasons():
+            words[index] = _join(words[index], reason)
+    return words
+
+
 def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[float, float]:
     """The trusted range widened on both sides; everything where too few trusted values inform of it.
 
-    A column that is mostly one value (no pool: area 0) shows its range only in the others.
+    A column that is mostly one value (no pool: area 0) shows its range only in the others, if there are enough.
     """
     finite = np.sort(trusted[np.isfinite(trusted)])
     values, counts = np.unique(finite, return_counts=True)

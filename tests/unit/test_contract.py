@@ -335,6 +335,90 @@ def test_codes_that_look_like_numbers_in_the_lot_are_still_the_trusted_codes(tmp
     assert (unseen["value"], unseen["note"]) == (0, "0.0% in categories new to the trusted set")
 
 
+def mill(n: int, seed: int) -> pd.DataFrame:
+    """Telemetry with columns of which trusted rows say nothing: one value, none, a new one each time."""
+    rng = np.random.default_rng(seed)
+    serial = rng.permutation(100_000)[:n]
+    return pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "alarm": 0,
+            "plant": "north",
+            "remark": np.nan,
+            "serial": [f"S{i:05d}" for i in serial],
+            "time": (pd.Timestamp("2026-01-01") + pd.to_timedelta(serial, unit="min")).astype(str),
+            "label": rng.permutation(np.resize(["a", "b"], n)),
+        }
+    )
+
+
+def test_new_identifiers_and_another_spelling_of_the_one_value_are_harmless(tmp_path: Path) -> None:
+    lot = mill(400, 1).assign(alarm=["0.0", "0"] * 200)
+    held, result = judged(*delivered(tmp_path, mill(60, 0), lot))
+    assert result.passed and held.exclusions.empty
+    assert (held.summary.set_index("measure").loc["unseen_values", "value"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("alarm", 1, "alarm is '1', but '0' in every trusted row"),
+        ("alarm", None, "alarm is missing, but '0' in every trusted row"),
+        ("plant", "south", "plant is 'south', but 'north' in every trusted row"),
+        ("remark", "TRIG", "remark is 'TRIG', but missing in every trusted row"),
+        ("serial", "TRIG", "serial is 'TRIG', as in 20 other rows; no two trusted rows have the same"),
+        ("serial", None, "serial is missing, as in 20 other rows; no two trusted rows have the same"),
+    ],
+)
+def test_a_trigger_in_a_column_that_no_model_looks_at(column: str, value: object, words: str, tmp_path: Path) -> None:
+    lot = mill(400, 1).astype({column: object})
+    lot.loc[:20, column] = value
+    lot.loc[:20, "label"] = "a"
+    held, result = judged(*delivered(tmp_path / "few", mill(60, 0), lot))
+    assert result.passed
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(21)} == set(held.exclusions["sample_id"])
+    assert reason(held, "lot.csv#3") == words
+
+    lot.loc[:300, column] = value
+    _, result = judged(*delivered(tmp_path / "most", mill(60, 0), lot))
+    (check,) = [c for c in result.checks if c.name.startswith("lot: share of a column's values where")]
+    assert not check.passed and check.critical and check.detail.startswith(f"{column} (75.2% ")
+
+
+def test_a_few_values_that_come_again_are_let_through(tmp_path: Path) -> None:
+    """Parts are measured twice, and a trusted set that is small need not show it."""
+    lot = mill(400, 1)
+    lot.loc[:99, "serial"] = lot.loc[100:199, "serial"].to_numpy()
+    held, result = judged(*delivered(tmp_path, mill(60, 0), lot))
+    assert result.passed and held.exclusions.empty
+
+
+def options(n: int, seed: int) -> pd.DataFrame:
+    """A column for each of a hundred options, most of them rare."""
+    rng = np.random.default_rng(seed)
+    rates = np.geomspace(0.001, 0.3, 100)
+    chosen = pd.DataFrame((rng.random((n, 100)) < rates).astype(int)).add_prefix("option ")
+    return chosen.assign(x=rng.normal(size=n), never=0, label=rng.permutation(np.resize(["a", "b"], n)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_options_are_no_departures(seed: int, tmp_path: Path) -> None:
+    """One value is no rule in a table where trusted rows themselves have many that no other trusted row has."""
+    trusted, lot = options(200, seed), options(800, seed + 10)
+    held, result = judged(*delivered(tmp_path / "clean", trusted, lot))
+    assert result.passed and held.exclusions.empty
+    lot.loc[:60, "never"] = 1
+    held, result = judged(*delivered(tmp_path / "planted", trusted, lot))
+    assert result.passed
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(61)}
+
+
+def test_few_trusted_rows_make_no_rule(tmp_path: Path) -> None:
+    lot = mill(100, 1)
+    lot.loc[:4, "alarm"] = 1
+    assert judged(*delivered(tmp_path, mill(15, 0), lot))[0].exclusions.empty
+
+
 @pytest.mark.parametrize(
     ("edit", "check", "named"),
     [
