@@ -124,7 +124,7 @@ def _dataset(
     manifest = pd.DataFrame(
         {
             "sample_id": ids, "uri": ids, "label": [classes[c] for c in y] if classes else y.astype(float),
-            "source": "", "sha256": ids, "row": np.arange(len(x)), "defect": None,
+            "source": "", "sha256": ids, "content_sha256": ids, "row": np.arange(len(x)), "defect": None,
         }
     )  # fmt: skip
     features = tuple(f"f{i}" for i in range(x.shape[1])) if modality == "table" else ()

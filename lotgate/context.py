@@ -4,14 +4,15 @@
 
 Every detector sees the union as one dataset and cannot tell who is who; only the verdicts are parted again. A sample
 that the lot (or a release named before) delivers again, content and label alike, is judged once, there: a copy in
-another fold would vouch for its own label.
+another fold would vouch for its own label. Where the contract quarantined the lot's copy no model judges that, and what
+it holds against a lot is nothing against a release: the release's own copy is on trial.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,8 @@ from lotgate.release import release_name
 LOT = "lot"
 CHUNK = 1024  # samples copied at once
 ACTION = "give a version of the same dataset as the lot, whole and untouched, or leave this one out"
-CONTENT = ["sha256", "label"]
+CONTENT = ["content_sha256", "label"]
+PLACE = "place"  # of every sample of the union in its store, also of those that are judged elsewhere
 VERDICTS = ("context", "sample_id", "label", "suspect", "score", "reasons")
 
 
@@ -87,11 +89,38 @@ def read_context(
     return union
 
 
-def load_union(run: Path) -> Dataset | None:
+def load_union(run: Path, excluded: Collection[str]) -> Dataset | None:
     """The union of a run; None for a lot that is judged alone. Its manifest has `origin`, LOT or the release's name,
-    and `twin`, the id under which a repeated sample is judged, else ""."""
+    and `twin`, the id under which a repeated sample is judged, else "".
+
+    Args:
+        excluded: samples of the lot that the contract quarantined, so that nobody is judged under their ids.
+    """
     folder = run / "work/union"
-    return Dataset.load(folder) if (folder / "dataset.json").exists() else None
+    if not (folder / "dataset.json").exists():
+        return None
+    union = Dataset.load(folder)
+    if PLACE not in union.manifest:  # of an earlier version, which did not note it
+        return union
+    return replace(union, manifest=_without_orphans(union.manifest, excluded))
+
+
+def _without_orphans(manifest: pd.DataFrame, excluded: Collection[str]) -> pd.DataFrame:
+    """The union's manifest with new twins for repeated samples whose twin is excluded: another copy in the lot, else
+    the first of themselves, which takes its own place."""
+    out = manifest["sample_id"].isin(set(excluded))
+    orphaned = manifest["twin"].isin(set(excluded))
+    orphans = manifest[orphaned]
+    others = manifest[(manifest["origin"] == LOT) & (manifest["row"] >= 0) & ~out]
+    twins = orphans[CONTENT].merge(_first_of_each(pd.concat([others, orphans])), on=CONTENT, how="left")["twin"]
+    first = twins.to_numpy(dtype=object) == orphans["sample_id"].to_numpy(dtype=object)
+    alone = manifest["sample_id"].isin(orphans.loc[first, "sample_id"])
+    found = manifest.copy()
+    found.loc[orphaned, "twin"] = twins.to_numpy(dtype=object)
+    found.loc[alone, "twin"] = ""
+    found.loc[alone, "row"] = found.loc[alone, PLACE]
+    found.loc[alone, "defect"] = None
+    return found
 
 
 def part_verdicts(judged: pd.DataFrame, lot: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -188,17 +217,18 @@ def _read(context: Context, like: Dataset, work: Path, settings: IngestSettings)
 def _unite(lot: Dataset, parts: Sequence[tuple[str, Dataset]], folder: Path) -> Dataset:
     """One store with the rows of all, and one manifest."""
     seen = _first_of_each(lot.manifest[lot.rows >= 0])
-    manifests = [lot.manifest[list(MANIFEST_COLUMNS)].assign(origin=LOT, twin="")]
+    manifests = [lot.manifest[list(MANIFEST_COLUMNS)].assign(origin=LOT, twin="", **{PLACE: lot.rows})]
     start = _length(lot)
     for name, part in parts:
         rows = part.manifest[list(MANIFEST_COLUMNS)].merge(seen, on=CONTENT, how="left")
-        again = rows["twin"].notna().to_numpy()
+        again, place = rows["twin"].notna().to_numpy(), rows["row"].to_numpy() + start
         rows = rows.assign(
             origin=name,
             sample_id=[f"{name}/{i}" for i in rows["sample_id"]],
-            row=np.where(again, -1, rows["row"] + start),
+            row=np.where(again, -1, place),
             defect=pd.array(["delivered again" if twice else None for twice in again], dtype=object),
             twin=rows["twin"].fillna(""),
+            **{PLACE: place},
         )
         seen = pd.concat([seen, _first_of_each(rows[~again])])
         manifests.append(rows)

@@ -24,7 +24,7 @@ Task = Literal["classification", "regression"]
 FloatArray = npt.NDArray[np.float32]
 
 #: Columns that every manifest has; further columns of the lot's own manifest are carried behind them.
-MANIFEST_COLUMNS = ("sample_id", "uri", "label", "source", "sha256", "row", "defect")
+MANIFEST_COLUMNS = ("sample_id", "uri", "label", "source", "sha256", "content_sha256", "row", "defect")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,10 @@ class Dataset:
         task: "classification" or "regression".
         manifest: one row per sample, sorted by `sample_id`; MANIFEST_COLUMNS first. `label` is a string
             (classification) or float64 (regression); `row` is the position in the store, -1 where the sample
-            could not be read, and then `defect` says why in words (else it is None). Images also have
-            `width`, `height`, `channels`, `bit_depth` of the file as it came.
+            could not be read, and then `defect` says why in words (else it is None). `sha256` is that of the file
+            as it came, `content_sha256` that of what it shows, whatever file that is in: equal pixels have the same.
+            For rows of tables both are that of the values. Images also have `width`, `height`, `channels`, `bit_depth`
+            of the file as it came.
         root: the folder that `uri` is relative to.
         store: the `.npy` file with the decoded samples.
         classes: the class names in index order; those of the trusted set where there is one. Empty for regression.
@@ -113,7 +115,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted (id, label, content hash) triples: independent of the order of the samples."""
+        """SHA-256 over the sorted (id, label, sha256) triples: independent of the order of the samples."""
         columns = zip(self.manifest["sample_id"], self.manifest["label"], self.manifest["sha256"], strict=True)
         triples = sorted(json.dumps([str(i), str(label), str(sha)]) for i, label, sha in columns)
         return hashlib.sha256("\n".join(triples).encode()).hexdigest()

@@ -237,7 +237,8 @@ def decide(
     spoken = _reasons(findings, found, policy, words)
     scores = dict(zip(p.index, suspicion(np.asarray(p, np.float64)), strict=True))
     reasons = [excluded.get(i) or spoken.get(i, "") for i in ids]
-    carried = [c for c in manifest.columns if c not in {"sample_id", "label", "uri", "sha256", "row", "defect"}]
+    own = {"sample_id", "label", "uri", "sha256", "content_sha256", "row", "defect"}
+    carried = [c for c in manifest.columns if c not in own]
     verdicts = pd.DataFrame(
         {
             "sample_id": ids,

@@ -185,7 +185,7 @@ def decide(run: Path, settings: Settings) -> Path:
         manifest, exclusions = (pd.read_parquet(run / f"{name}.parquet") for name in ("manifest", "exclusions"))
         for left in (CONTEXT_VERDICTS, CONTEXT_FINDINGS):
             (run / left).unlink(missing_ok=True)
-        union = load_union(run)
+        union = load_union(run, set(exclusions["sample_id"]))
         if union is None or findings.empty:  # alone, or stopped before any model: nothing is known of the context
             verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
         else:
@@ -308,7 +308,7 @@ def split(run: Path, settings: Settings) -> Evidence:
     """Evidence without probes: what the contract left of the lot, its context, and the trusted set in two parts."""
     lot, vetted = load_datasets(run)
     excluded = set(pd.read_parquet(run / "exclusions.parquet")["sample_id"])
-    suspect = (load_union(run) or lot).usable()
+    suspect = (load_union(run, excluded) or lot).usable()
     suspect = suspect.select([i for i in suspect.ids if i not in excluded])
     if vetted is None:
         return Evidence(suspect)

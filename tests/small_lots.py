@@ -60,11 +60,12 @@ def image_dataset(folder: Path, images: np.ndarray, labels: np.ndarray) -> Datas
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "store.npy", images[:, None])
     names = tuple(str(c) for c in range(int(labels.max()) + 1))
+    hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     manifest = pd.DataFrame(
         {
             "sample_id": [f"{folder.name}/{i:05d}" for i in range(len(images))],
             "uri": "", "label": [names[c] for c in labels], "source": None,
-            "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
+            "sha256": hashes, "content_sha256": hashes,
             "row": np.arange(len(images)), "defect": None,
         }
     )  # fmt: skip

@@ -111,9 +111,10 @@ def as_dataset(rows: Rows, names: tuple[str, ...], path: Path, prefix: str) -> D
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, stored)
     labels = [names[int(c)] for c in rows.y] if names else rows.y.astype(np.float64)
+    hashes = [hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest() for row in stored]
     manifest = pd.DataFrame({
         "sample_id": [f"{prefix}{i:06d}" for i in range(len(rows.y))], "uri": "", "label": labels, "source": prefix,
-        "sha256": [hashlib.sha256(np.ascontiguousarray(row).tobytes()).hexdigest() for row in stored],
+        "sha256": hashes, "content_sha256": hashes,
         "row": np.arange(len(rows.y)), "defect": None,
     })[list(MANIFEST_COLUMNS)]  # fmt: skip
     return Dataset(

@@ -2,7 +2,8 @@
 
     flags.py        per sample and promise: broken or not, with the words for the reader
     population.py   per class or column and promise: one number, sampling noise taken off
-    columns.py      values of lot and trusted set side by side       settings.py   the limits
+    columns.py      values of lot and trusted set side by side
+    idle.py         columns that no model looks at                   settings.py   the limits
 
 Nothing here judges the lot: `lotgate.gate` holds the tables against the committed suites.
 """
@@ -15,6 +16,7 @@ import pandas as pd
 
 from lotgate.contract.columns import compared_columns
 from lotgate.contract.flags import FLAGS, row_reasons
+from lotgate.contract.idle import idle_columns
 from lotgate.contract.population import population_measures
 from lotgate.contract.settings import ContractSettings
 from lotgate.data import MANIFEST_COLUMNS, Dataset, Modality, Task
@@ -61,7 +63,8 @@ def contract(suspect: Dataset, trusted: Dataset | None, settings: ContractSettin
         _require_same_kind(suspect, trusted)
     lot = replace(suspect, manifest=suspect.manifest.reset_index(drop=True))
     columns = () if trusted is None else compared_columns(lot, trusted)
-    reasons = row_reasons(lot, trusted, columns, settings)  # (N, FLAGS)
+    idle = () if trusted is None else idle_columns(lot, trusted)
+    reasons = row_reasons(lot, trusted, columns, idle, settings)  # (N, FLAGS)
     flags = reasons != ""
     excluded = flags.any(axis=1).to_numpy(dtype=bool)
     told = ["; ".join(filter(None, words)) for words in reasons[excluded].itertuples(index=False)]
@@ -71,7 +74,7 @@ def contract(suspect: Dataset, trusted: Dataset | None, settings: ContractSettin
         task=suspect.task,
         trusted=trusted is not None,
         rows=rows,
-        summary=population_measures(lot, trusted, columns, excluded, settings),
+        summary=population_measures(lot, trusted, columns, idle, excluded, settings),
         exclusions=pd.DataFrame({"sample_id": lot.ids[excluded].astype(str), "reason": pd.Series(told, dtype="str")}),
     )
 

@@ -12,14 +12,11 @@ import pyarrow.parquet as pq
 
 from lotgate.data import Dataset
 from lotgate.errors import LotError
+from lotgate.ingest.encoding import NO_FEATURE, NUMBERS
+from lotgate.ingest.labels import as_numbers, as_text
 
 Mask = npt.NDArray[np.bool_]
 PASS_IMAGES = 256
-#: Kinds of raw columns that the encoding names but makes no feature of.
-NO_FEATURE = frozenset({"dropped", "label", "carried"})
-#: Kinds that are compared as numbers; a column whose kind is not said goes by its type in the trusted file.
-NUMBERS = frozenset({"numeric", "boolean", "datetime"})
-TRUTH = {"true": "1", "false": "0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +65,13 @@ def raw_names(dataset: Dataset) -> frozenset[str]:
 def _table_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
     shared = raw_names(suspect) & raw_names(trusted)
     names = [name for name in feature_names(trusted) if name in shared]
-    ours, theirs = _raw_columns(suspect, names), _raw_columns(trusted, names)
+    ours, theirs = raw_columns(suspect, names), raw_columns(trusted, names)
     kinds = {str(entry["column"]): entry.get("kind") for entry in trusted.encoding}
     for name in names:
         yield _column(name, ours[name], theirs[name], kinds[name])
 
 
-def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
+def raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
     """(N, names) the table as it came, in manifest order; sample ids of tables end with the position in the file."""
     if dataset.raw is None:
         raise LotError("a table came without its raw columns", where=dataset.root, action="ingest the data again")
@@ -83,26 +80,16 @@ def _raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def _column(name: str, suspect: pd.Series, trusted: pd.Series, kind: str | None = None) -> Column:
-    typed = pd.api.types.is_numeric_dtype(trusted) or pd.api.types.is_datetime64_any_dtype(trusted)
-    if not (typed if kind is None else kind in NUMBERS):
-        nothing = np.zeros(len(suspect), bool)
-        return Column(name, False, _categories(suspect), _categories(trusted), nothing)
-    numbers = _numbers(suspect)
-    misfit = (numbers.isna() & suspect.notna()).to_numpy(dtype=bool)
-    return Column(name, True, numbers, _numbers(trusted), misfit)
+    """A column whose kind is not said goes by its type in the trusted file."""
+    if not (_holds_numbers(trusted) if kind is None else kind in NUMBERS):
+        return Column(name, False, as_text(suspect), as_text(trusted), np.zeros(len(suspect), bool))
+    numbers, bad = as_numbers(suspect)
+    return Column(name, True, numbers, as_numbers(trusted)[0], bad.to_numpy(dtype=bool))
 
 
-def _numbers(values: pd.Series) -> pd.Series:
-    """float64, NaN where there is no number; truth values are 1 and 0, times are seconds since 1970."""
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return (pd.to_datetime(values, utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    if not pd.api.types.is_numeric_dtype(values):
-        values = pd.to_numeric(values.astype("str").str.strip().str.lower().replace(TRUTH), errors="coerce")
-    return values.astype("float64")
-
-
-def _categories(values: pd.Series) -> pd.Series:
-    return values.astype("object").map(str, na_action="ignore").where(values.notna(), None)
+def _holds_numbers(values: pd.Series) -> bool:
+    kinds = pd.api.types
+    return kinds.is_numeric_dtype(values) or kinds.is_datetime64_any_dtype(values) or kinds.is_timedelta64_dtype(values)
 
 
 def _image_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:

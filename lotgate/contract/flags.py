@@ -1,9 +1,9 @@
 """Promises that every single sample keeps, or is quarantined for before any model sees it.
 
-Content is compared by its SHA-256. The same image twice is a fault of the delivery. The same table row twice is not:
-coarse telemetry repeats itself, and its label may differ each time. So for tables the trusted set says what is
-natural: copies count only beyond what its own share of them explains, and one content under two labels counts only
-if no trusted content carries two labels.
+Content is what a sample shows: the pixels of an image, whatever file they came in, or the values of a row. The same
+image twice is a fault of the delivery. The same table row twice is not: coarse telemetry repeats itself, and its label
+may differ each time. So for tables the trusted set says what is natural: copies count only beyond what its own share of
+them explains, and one content under two labels counts only if no trusted content carries two labels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import binom
 
 from lotgate.contract.columns import Column, Mask, readable
+from lotgate.contract.idle import INFORMATIVE_ROWS, NATURAL_RATE, IdleColumn
 from lotgate.contract.settings import ContractSettings
 from lotgate.data import Dataset
 
@@ -27,18 +28,22 @@ FLAGS = (
     "unknown_label",
     "unseen_format",
     "out_of_range",
+    "unseen_value",
     "duplicate",
     "conflict",
     "trusted_conflict",
 )
+NONE_READ = "; none of its trusted samples can be read"
 #: Probability, over all contents of a table, that mere repetition is called copying.
 COPYING_RISK = 1e-6
-#: Trusted values other than the commonest one that a column needs before a range is drawn from them.
-INFORMATIVE_ROWS = 20
 
 
 def row_reasons(
-    suspect: Dataset, trusted: Dataset | None, columns: Sequence[Column], settings: ContractSettings
+    suspect: Dataset,
+    trusted: Dataset | None,
+    columns: Sequence[Column],
+    idle: Sequence[IdleColumn],
+    settings: ContractSettings,
 ) -> pd.DataFrame:
     """(N, FLAGS) why each promise is broken, in words; "" where it holds or there is nothing to compare with."""
     read = readable(suspect)
@@ -51,9 +56,10 @@ def row_reasons(
     nothing = _words(len(suspect))
     by_flag = {
         "unreadable": _unreadable(suspect, read),
-        "unknown_label": _unknown_label(suspect, known),
+        "unknown_label": _unknown_label(suspect, trusted, known),
         "unseen_format": nothing if trusted is None else _unseen_format(suspect, trusted, read),
         "out_of_range": _out_of_range(len(suspect), columns, settings.value_range_tolerance),
+        "unseen_value": _unseen_value(len(suspect), idle),
         "duplicate": _duplicate(suspect, contents, vetted),
         "conflict": nothing if natural else _conflict(len(suspect), contents, tolerance),
         "trusted_conflict": nothing
@@ -64,13 +70,23 @@ def row_reasons(
 
 
 def known_labels(dataset: Dataset, trusted: Dataset | None) -> Mask:
-    """(N,) whether each sample has a label: a finite target, or a class that the trusted set has too."""
+    """(N,) whether each sample has a label: a finite target, or a class that the trusted set shows."""
     label = dataset.manifest["label"]
     if dataset.task == "regression":
         return np.asarray(np.isfinite(label.to_numpy(dtype=np.float64)))
     if trusted is None:
         return label.notna().to_numpy(dtype=bool)
-    return label.isin(trusted.manifest["label"].dropna().unique()).to_numpy(dtype=bool)
+    return label.isin(shown_classes(trusted)).to_numpy(dtype=bool)
+
+
+def shown_classes(trusted: Dataset) -> list[str]:
+    """The classes of which the trusted set has a sample that can be read: no others can be held against a lot."""
+    return sorted(trusted.manifest.loc[readable(trusted), "label"].dropna().unique())
+
+
+def unread_classes(trusted: Dataset) -> frozenset[str]:
+    """The classes that the trusted set names but does not show."""
+    return frozenset(trusted.manifest["label"].dropna()) - frozenset(shown_classes(trusted))
 
 
 def _words(n: int) -> Words:
@@ -82,8 +98,9 @@ def _unreadable(suspect: Dataset, read: Mask) -> Words:
     return np.where(read, "", words)
 
 
-def _unknown_label(suspect: Dataset, known: Mask) -> Words:
+def _unknown_label(suspect: Dataset, trusted: Dataset | None, known: Mask) -> Words:
     words = _words(len(suspect))
+    unread = frozenset() if trusted is None else unread_classes(trusted)
     for index in np.flatnonzero(~known):
         label = suspect.manifest["label"].iloc[index]
         if suspect.task == "regression":
@@ -91,7 +108,7 @@ def _unknown_label(suspect: Dataset, known: Mask) -> Words:
         elif pd.isna(label):
             words[index] = "the label is missing"
         else:
-            words[index] = f"label {label!r} is unknown to the trusted set"
+            words[index] = f"label {label!r} is unknown to the trusted set" + (NONE_READ if label in unread else "")
     return words
 
 
@@ -106,7 +123,7 @@ def _unseen_format(suspect: Dataset, trusted: Dataset, read: Mask) -> Words:
         return words
     vetted = trusted.manifest[readable(trusted)]
     sizes = vetted.groupby(["width", "height"]).size()
-    if (sizes == 1).sum() <= 0.01 * len(vetted):
+    if (sizes == 1).sum() <= NATURAL_RATE * len(vetted):
         _mark_unseen(words, suspect, vetted, ["width", "height"], read)
     _mark_unseen(words, suspect, vetted, ["channels", "bit_depth"], read)
     return words
@@ -137,10 +154,19 @@ def _out_of_range(n: int, columns: Sequence[Column], tolerance: float) -> Words:
     return words
 
 
+def _unseen_value(n: int, idle: Sequence[IdleColumn]) -> Words:
+    """Values where every trusted row has the same, or none; values that come again where trusted ones never do."""
+    words = _words(n)
+    for column in idle:
+        for index, reason in column.reasons():
+            words[index] = _join(words[index], reason)
+    return words
+
+
 def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[float, float]:
     """The trusted range widened on both sides; everything where too few trusted values inform of it.
 
-    A column that is mostly one value (no pool: area 0) shows its range only in the others.
+    A column that is mostly one value (no pool: area 0) shows its range only in the others, if there are enough.
     """
     finite = np.sort(trusted[np.isfinite(trusted)])
     values, counts = np.unique(finite, return_counts=True)
@@ -152,7 +178,7 @@ def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[floa
 
 def _contents(dataset: Dataset, comparable: Mask) -> pd.DataFrame:
     """Content, label and a numeric code of the label of the comparable samples; `at` is the manifest position."""
-    frame = dataset.manifest.loc[comparable, ["sample_id", "label", "sha256"]]
+    frame = dataset.manifest.loc[comparable, ["sample_id", "label", "content_sha256"]]
     return frame.assign(at=np.flatnonzero(comparable))
 
 
@@ -166,8 +192,8 @@ def _label_tolerance(dataset: Dataset, reference: pd.DataFrame, settings: Contra
 
 def _split(contents: pd.DataFrame, tolerance: float | None) -> pd.Series:
     """Which rows of `contents` share their content with a row of another label."""
-    repeated = contents[contents["sha256"].duplicated(keep=False)]
-    groups = repeated.groupby("sha256")["label"]
+    repeated = contents[contents["content_sha256"].duplicated(keep=False)]
+    groups = repeated.groupby("content_sha256")["label"]
     if tolerance is None:
         disagree = groups.transform("nunique") > 1
     else:
@@ -177,7 +203,7 @@ def _split(contents: pd.DataFrame, tolerance: float | None) -> pd.Series:
 
 def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
     words = _words(n)
-    for _, group in contents[_split(contents, tolerance)].groupby("sha256"):
+    for _, group in contents[_split(contents, tolerance)].groupby("content_sha256"):
         members = group.drop_duplicates("label")[["sample_id", "label"]].head(3)
         named = ", ".join(f"{i} as {label!r}" for i, label in members.itertuples(index=False))
         words[group["at"].to_numpy()] = f"the same content carries different labels: {named}"
@@ -186,7 +212,7 @@ def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
 
 def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tolerance: float | None) -> Words:
     words = _words(n)
-    shared = contents.merge(vetted, on="sha256", suffixes=("", "_trusted"))
+    shared = contents.merge(vetted, on="content_sha256", suffixes=("", "_trusted"))
     if tolerance is None:
         agree = shared["label"] == shared["label_trusted"]
     else:
@@ -202,10 +228,10 @@ def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tole
 def _duplicate(suspect: Dataset, contents: pd.DataFrame, vetted: pd.DataFrame | None) -> Words:
     """Further copies of one content under one label; the first stays."""
     words = _words(len(suspect))
-    keys = ["sha256", "label"]
+    keys = ["content_sha256", "label"]
     copies = contents[contents.duplicated(keys)]
     if suspect.modality == "table":
-        copies = copies[copies["sha256"].isin(_copied(contents, vetted))]
+        copies = copies[copies["content_sha256"].isin(_copied(contents, vetted))]
     firsts = copies.merge(contents.drop_duplicates(keys), on=keys, suffixes=("", "_first"))
     for at, first in firsts[["at", "sample_id_first"]].to_numpy(dtype=object):
         words[at] = f"exact copy of {first}"
@@ -220,8 +246,8 @@ def _copied(contents: pd.DataFrame, vetted: pd.DataFrame | None) -> frozenset[st
     """
     if vetted is None or contents.empty:
         return frozenset()
-    ours = contents["sha256"].value_counts()
-    theirs = vetted["sha256"].value_counts().reindex(ours.index, fill_value=0)
+    ours = contents["content_sha256"].value_counts()
+    theirs = vetted["content_sha256"].value_counts().reindex(ours.index, fill_value=0)
     share = len(contents) / (len(contents) + len(vetted))
     p_values = binom.sf(ours.to_numpy() - 1, (ours + theirs).to_numpy(), share)
     return frozenset(ours.index[p_values * len(ours) < COPYING_RISK])

@@ -13,7 +13,8 @@ import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 
 from lotgate.contract.columns import Column, Mask, feature_names, raw_names, readable
-from lotgate.contract.flags import known_labels
+from lotgate.contract.flags import NONE_READ, known_labels, shown_classes, unread_classes
+from lotgate.contract.idle import IdleColumn
 from lotgate.contract.settings import ContractSettings
 from lotgate.data import Dataset
 
@@ -23,12 +24,17 @@ Measured = tuple[str, float, str]
 
 
 def population_measures(
-    suspect: Dataset, trusted: Dataset | None, columns: Sequence[Column], excluded: Mask, settings: ContractSettings
+    suspect: Dataset,
+    trusted: Dataset | None,
+    columns: Sequence[Column],
+    idle: Sequence[IdleColumn],
+    excluded: Mask,
+    settings: ContractSettings,
 ) -> pd.DataFrame:
     """One row per (measure, subject). A measure whose promise does not apply or cannot be compared has no row.
 
     Args:
-        columns: from `compared_columns`; empty without a trusted set.
+        columns, idle: from `compared_columns` and `idle_columns`; empty without a trusted set.
         excluded: (N,) samples that are quarantined already; they are not counted among the rows of their class.
     """
     measures: dict[str, Iterable[Measured]] = {"copies": _copies(suspect, trusted)}
@@ -44,6 +50,7 @@ def population_measures(
             measures["missing_columns"] = _missing_columns(suspect, trusted)
             measures["missing_rate"] = [_missing(column, settings) for column in columns]
             measures["unseen_categories"] = [_unseen(column, settings) for column in columns if not column.numeric]
+            measures["unseen_values"] = [_departures(column, len(trusted), settings) for column in idle]
     rows = [(name, *row) for name, found in measures.items() for row in (list(found) or [("none", 0.0, "none")])]
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"value": "float64"})
 
@@ -54,20 +61,20 @@ def _counts(dataset: Dataset, where: Mask) -> pd.Series:
 
 def _class_rows(suspect: Dataset, trusted: Dataset | None, excluded: Mask) -> list[Measured]:
     usable = _counts(suspect, ~excluded)
-    reference = suspect if trusted is None else trusted
-    labels = sorted(reference.manifest["label"].dropna().unique())
+    labels = sorted(suspect.manifest["label"].dropna().unique()) if trusted is None else shown_classes(trusted)
     return [(str(label), float(usable.get(label, 0)), "") for label in labels]
 
 
 def _absent(suspect: Dataset, trusted: Dataset) -> list[Measured]:
     present = set(suspect.manifest["label"].dropna())
-    labels = sorted(trusted.manifest["label"].dropna().unique())
-    return [(str(label), float(label not in present), "") for label in labels]
+    return [(str(label), float(label not in present), "") for label in shown_classes(trusted)]
 
 
 def _unknown(suspect: Dataset, trusted: Dataset) -> list[Measured]:
     unknown = ~known_labels(suspect, trusted) & suspect.manifest["label"].notna().to_numpy(dtype=bool)
-    return [(str(label), float(rows), f"{rows} rows") for label, rows in _counts(suspect, unknown).items()]
+    unread = unread_classes(trusted)
+    counts = _counts(suspect, unknown).items()
+    return [(str(label), float(rows), f"{rows} rows" + NONE_READ * (label in unread)) for label, rows in counts]
 
 
 def _copies(suspect: Dataset, trusted: Dataset | None) -> list[Measured]:
@@ -79,7 +86,7 @@ def _copies(suspect: Dataset, trusted: Dataset | None) -> list[Measured]:
 
 def _copy_rate(dataset: Dataset) -> float:
     rows = dataset.manifest[readable(dataset)]
-    return float(rows.duplicated(["sha256", "label"]).mean()) if len(rows) else 0.0
+    return float(rows.duplicated(["content_sha256", "label"]).mean()) if len(rows) else 0.0
 
 
 def _outside(column: Column, settings: ContractSettings) -> Measured:
@@ -110,15 +117,26 @@ def _missing(column: Column, settings: ContractSettings) -> Measured:
 
 
 def _unseen(column: Column, settings: ContractSettings) -> Measured:
-    """Share of values in categories unseen in the trusted set, beyond the new ones to be expected (Good-Turing)."""
+    """Share of values in categories unseen in the trusted set, beyond the new ones to be expected."""
     ours, theirs = column.suspect.dropna(), column.trusted.dropna()
     if ours.empty or theirs.empty:
         return column.name, 0.0, "no value to compare"
     share = float((~ours.isin(theirs.unique())).mean())
-    expected = (int((theirs.value_counts() == 1).sum()) + 1) / (len(theirs) + 1)
-    deviation = np.sqrt(expected * (1 - min(expected, 1.0)) * (1 / len(ours) + 1 / len(theirs)))
-    noise = expected + settings.noise_deviations * deviation
+    noise = _new_by_chance(int((theirs.value_counts() == 1).sum()), len(ours), len(theirs), settings)
     return column.name, max(0.0, share - noise), f"{share:.1%} in categories new to the trusted set"
+
+
+def _departures(column: IdleColumn, vetted: int, settings: ContractSettings) -> Measured:
+    """Share of values unlike what all trusted rows have, beyond chance, which has no say in values that come again."""
+    share = float(column.departs.mean())
+    noise = 0.0 if column.habit == "distinct" else _new_by_chance(0, len(column.departs), vetted, settings)
+    return column.name, max(0.0, share - noise), column.note
+
+
+def _new_by_chance(once: int, n: int, m: int, settings: ContractSettings) -> float:
+    """Share of n values that chance may make new to m trusted ones, `once` of which are seen once (Good-Turing)."""
+    expected = (once + 1) / (m + 1)
+    return float(expected + settings.noise_deviations * np.sqrt(expected * (1 - min(expected, 1.0)) * (1 / n + 1 / m)))
 
 
 def _missing_columns(suspect: Dataset, trusted: Dataset) -> list[Measured]:
@@ -131,7 +149,7 @@ def _label_drift(
 ) -> tuple[list[Measured], list[Measured]]:
     """Distance between the label distributions beyond chance, and the p-value of "there is none"."""
     ours = suspect.manifest.loc[known_labels(suspect, trusted), "label"]
-    theirs = trusted.manifest.loc[known_labels(trusted, None), "label"]
+    theirs = trusted.manifest.loc[known_labels(trusted, trusted), "label"]
     if ours.empty or theirs.empty:
         return [("all", 1.0, "no label to compare")], [("all", 0.0, "no label to compare")]
     n, m = len(ours), len(theirs)

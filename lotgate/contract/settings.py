@@ -29,7 +29,8 @@ class ContractSettings(BaseModel):
         regression_conflict_tolerance: two targets of one content disagree when they differ by more than this share of
             the range of the trusted targets.
         max_missing_excess: rise or fall of a column's missing rate against the trusted set.
-        max_range_excess: share of a column's values outside the trusted range, or of its categories unseen there.
+        max_range_excess: share of a column's values outside the trusted range, or of its categories unseen there, or of
+            values where trusted rows have only one, or none, or never the same twice.
         max_label_drift: distance between the label distributions of lot and trusted set: total variation of class
             shares, or Kolmogorov-Smirnov of targets. Trusted sets are often balanced on purpose: only extremes reject.
         min_drift_p_value: below this p-value the same drift is reported as a warning.

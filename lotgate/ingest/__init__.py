@@ -50,7 +50,7 @@ def ingest(
         role: who it is; decides the kind of error.
         target: the label column of a manifest or table (default: `label`, else `target`). Folders have none.
         task: "auto" takes text, booleans and up to 20 distinct whole numbers that repeat for classes, other
-            numbers for regression. Images are always classified.
+            numbers for regression; "01" is text. Images are always classified.
         like: the trusted set, ingested before: gives classes, task, image shape and encoding.
 
     Returns:

@@ -7,7 +7,8 @@ Each raw column has one record, plain JSON, of one of these kinds:
     datetime     seconds since 1970, then as numeric
     categorical  one feature per category of the defining set and one for categories it has never seen
     hashed       text of too many categories: one of a fixed number of buckets
-    dropped      no feature; `why`: all missing, constant, identifier, index column, ignored
+    dropped      no feature; `why`: all missing, constant, identifier, index column (the contract looks at these:
+                 lotgate/contract/idle.py), ignored
     label, carried   not features either
 
 A missing value, and an infinite one, counts as the centre (0). `missing: true` means that the defining set had
@@ -27,7 +28,7 @@ import pandas as pd
 from lotgate.data import FloatArray
 from lotgate.ingest.files import UNNAMED
 from lotgate.ingest.intake import IngestSettings
-from lotgate.ingest.labels import as_numbers, as_text
+from lotgate.ingest.labels import as_numbers, as_text, has_codes
 
 Record = dict[str, Any]
 CLIP = 10.0  # so that one poisoned outlier cannot wreck a training
@@ -45,7 +46,7 @@ def learn(frame: pd.DataFrame, settings: IngestSettings) -> tuple[Record, ...]:
 
 
 def _learn_column(name: str, values: pd.Series, settings: IngestSettings) -> Record:
-    kind = _kind(values)
+    kind = kind_of_column(values)
     known = typed(values, kind)[0]
     present = known.dropna()
     missing = len(present) < len(known)
@@ -75,7 +76,8 @@ def _why_not(name: str, kind: str, present: pd.Series, missing: bool) -> str | N
     return None
 
 
-def _kind(values: pd.Series) -> str:
+def kind_of_column(values: pd.Series) -> str:
+    """numeric, boolean, datetime or text, by the values and their type."""
     if pd.api.types.infer_dtype(values, skipna=True) == "boolean":
         return "boolean"
     if pd.api.types.is_datetime64_any_dtype(values.dtype) or pd.api.types.is_timedelta64_dtype(values.dtype):
@@ -83,7 +85,7 @@ def _kind(values: pd.Series) -> str:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return "numeric"
     numbers, bad = as_numbers(values)
-    return "text" if bad.any() or numbers.isna().all() else "numeric"
+    return "text" if bad.any() or numbers.isna().all() or has_codes(values) else "numeric"
 
 
 def _centre_and_scale(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -1,4 +1,8 @@
-"""Reading CSV and Parquet strictly: what pandas would guess, pad or rename in silence is an error here."""
+"""Reading CSV and Parquet strictly: what pandas would guess, pad or rename in silence is an error here.
+
+A CSV file does not say what is text. A column is, where one of its values has a leading zero ("01" is a code, and not
+"1"), or where it is in the trusted set: there, the same characters mean the same value in both.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lotgate.data import Dataset
 from lotgate.ingest.intake import MISSING, Intake, listed
-from lotgate.ingest.labels import as_text
+from lotgate.ingest.labels import CODE, are_texts, as_text
 
 CSV_SUFFIXES = (".csv",)
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -101,9 +106,12 @@ def _head(path: Path) -> bytes:
 
 
 def _read_csv(intake: Intake) -> pd.DataFrame:
-    header = _check_csv(intake)
+    header, codes = _check_csv(intake)
     label = [intake.target] if intake.target is not None else ["label", "target"]
     verbatim = {*label, "path", "source", "line"}  # where "NA" and "None" are names
+    target = next((name for name in label if name in header), "")
+    known = {} if intake.like is None else _trusted_texts(intake.like, target, header)
+    texts = codes | known.keys()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -113,16 +121,43 @@ def _read_csv(intake: Intake) -> pd.DataFrame:
                 names=header,
                 header=0,
                 index_col=False,
+                dtype=dict.fromkeys(texts, "str"),
                 low_memory=False,
                 float_precision="round_trip",
                 keep_default_na=False,
                 na_values={name: [""] if name in verbatim else list(MISSING) for name in header},
             )
-        return frame.apply(_plain)
+        columns = {
+            name: _spelt(values, known[name]) if name in known else values if name in codes else _plain(values)
+            for name, values in frame.items()
+        }
+        return pd.DataFrame(columns)
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, OverflowError) as error:
         raise intake.error(
             f"the CSV file cannot be read: {str(error).splitlines()[0]}", "export the table again as plain CSV"
         ) from error
+
+
+def _trusted_texts(like: Dataset, target: str, header: list[str]) -> dict[str, pd.Series]:
+    """Columns that hold text in the trusted set, with their values. Classes are text whatever file they came from."""
+    known = {target: pd.Series(like.classes, dtype=object)} if target and are_texts(like.classes) else {}
+    if like.raw is not None:
+        schema = pq.read_schema(like.raw)
+        names = [n for n in header if n in schema.names and n != target and _is_text(schema.field(n).type)]
+        raw = pd.read_parquet(like.raw, columns=names)
+        known |= {name: as_text(raw[name]).drop_duplicates() for name in names}
+    return known
+
+
+def _spelt(texts: pd.Series, known: pd.Series) -> pd.Series:
+    """Texts as the trusted set spells them: "1.0", as a column of 1 with gaps is exported, is "1" if only that is."""
+    whole = texts.str.replace(r"^(-?[0-9]+)\.0+$", r"\1", regex=True)
+    return texts.where(texts.isin(known) | ~whole.isin(known), whole)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _plain(values: pd.Series) -> pd.Series:
@@ -135,8 +170,12 @@ def _plain(values: pd.Series) -> pd.Series:
         return as_text(values)
 
 
-def _check_csv(intake: Intake) -> list[str]:
-    """Reads the file once for what pandas forgives: encoding, ragged rows, duplicated names → the header."""
+def _check_csv(intake: Intake) -> tuple[list[str], set[str]]:
+    """Reads the file once for what pandas forgives: encoding, ragged rows, duplicated names, leading zeros.
+
+    Returns:
+        The header, and the names of the columns with a code such as "01".
+    """
     kind = kind_of(_head(intake.path))
     if kind is not None:
         raise intake.error(f"not a CSV file: it is a {kind}", "give a CSV file with a header line")
@@ -146,9 +185,12 @@ def _check_csv(intake: Intake) -> list[str]:
             header = next(rows, None)
             if header is None or not any(header):
                 raise intake.error(f"{intake.noun} is an empty file", "give a CSV file with a header line")
+            codes: set[int] = set()
             for row in rows:
                 if row and len(row) != len(header):
                     raise _ragged(intake, rows.line_num, len(row), len(header))
+                likely = [i for i, value in enumerate(row) if "00" <= value < "0:" or "" < value < "!"]  # "!" after " "
+                codes.update(i for i in likely if CODE.fullmatch(row[i]))
     except UnicodeDecodeError as error:
         raise _encoding(intake, error) from error
     except csv.Error as error:
@@ -163,7 +205,7 @@ def _check_csv(intake: Intake) -> list[str]:
         raise intake.error(
             f"the columns are not separated by commas: the header is {named[0]!r}", "export as comma-separated CSV"
         )
-    return named
+    return named, {named[i] for i in codes}
 
 
 def _ragged(intake: Intake, line: int, found: int, expected: int) -> Exception:

@@ -1,4 +1,4 @@
-"""Images → store and manifest. Every file is read once, and what is hashed is what is decoded."""
+"""Images → store and manifest. Every file is read once, and what is hashed is what is decoded, and its pixels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lotgate.ingest.carried import carried, sources
 from lotgate.ingest.folders import Candidate, from_folders, from_manifest
 from lotgate.ingest.intake import Intake
 from lotgate.ingest.labels import find_target
-from lotgate.ingest.pixels import Header, Unreadable, decode, fit, read_header
+from lotgate.ingest.pixels import Header, Unreadable, content_digest, decode, fit, read_header
 from lotgate.ingest.store import StoreWriter, new_store
 
 CHUNK = 2048  # files handed to the threads at once, so that an interrupt is heard soon
@@ -39,12 +39,14 @@ class Checked:
 
 @dataclass(frozen=True)
 class Brought:
-    """A sample after its file was read: `sha256` of the file's bytes, "" where they could not be read."""
+    """A sample after its file was read: `sha256` of the file's bytes and `content` of its pixels, "" where they could
+    not be read."""
 
     checked: Checked
     row: int
     sha256: str
     defect: str | None
+    content: str = ""
 
 
 def ingest_images(intake: Intake, frame: pd.DataFrame | None, out: Path) -> Dataset:
@@ -135,7 +137,7 @@ def _bring(checked: Checked, row: int, store: StoreWriter, intake: Intake) -> Br
     except Unreadable as error:
         return Brought(checked, -1, digest, str(error))
     store.write(row, fit(pixels, store.sample_shape, store.dtype))
-    return Brought(checked, row, digest, None)
+    return Brought(checked, row, digest, None, content_digest(pixels))
 
 
 def _refuse_nothing(intake: Intake, defects: list[str | None]) -> None:
@@ -159,6 +161,7 @@ def _manifest(samples: list[Brought], intake: Intake, frame: pd.DataFrame | None
         "label": pd.array([c.label for c in candidates], dtype=object),
         "source": "" if frame is None else sources(frame).iloc[lines].tolist(),
         "sha256": [s.sha256 for s in samples],
+        "content_sha256": [s.content for s in samples],
         "row": [s.row for s in samples],
         "defect": pd.array([s.defect for s in samples], dtype=object),
     }

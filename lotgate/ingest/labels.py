@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +14,8 @@ from lotgate.ingest.intake import MISSING, Intake, listed
 #: Text that stands for "no label". "None" and "NA" are not in it: both are names of real classes.
 NO_LABEL = frozenset({"", "nan", "NaN", "<NA>", "#N/A"})
 TRUTH = {"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0", "FALSE": "0"}
+#: Digits behind a zero: the name of something, not a number. "01" and "1" are two of them.
+CODE = re.compile(r"\s*0[0-9]+\s*")
 #: Up to this many distinct whole numbers are read as classes.
 MOST_INTEGER_CLASSES = 20
 SURELY_CLASSES = 5  # distinct whole numbers, however few the rows
@@ -74,10 +79,24 @@ def as_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
     return numbers, numbers.isna() & texts.notna() & ~texts.isin(MISSING)
 
 
+def has_codes(values: pd.Series) -> bool:
+    """Whether one of these values is a code such as "01": then all of them are texts, whatever the others look like."""
+    if pd.api.types.is_bool_dtype(values.dtype) or pd.api.types.is_numeric_dtype(values.dtype):
+        return False
+    return bool(as_text(values).str.fullmatch(CODE).any())
+
+
+def are_texts(names: Sequence[str]) -> bool:
+    """Whether some of these class names change when a file of them is read as numbers or truth values."""
+    texts = pd.Series(list(names), dtype=object)
+    return not (texts.isin(["True", "False"]) | (as_text(as_numbers(texts)[0]) == texts)).all()
+
+
 def decide_task(values: pd.Series, intake: Intake, column: str) -> Task:
     """The task of a table, checked against the values of its label column.
 
     Text, booleans and at most 20 distinct whole numbers that repeat are classes; other numbers are a regression target.
+    A number with a leading zero is text.
     """
     present = values[~values.isna() & ~as_text(values).isin(NO_LABEL)]
     if present.empty:
@@ -86,7 +105,8 @@ def decide_task(values: pd.Series, intake: Intake, column: str) -> Task:
             "fill the label column, or name another with --target",
         )
     numbers, bad = as_numbers(present)
-    is_text = bool(bad.mean() > MOST_BAD_NUMBERS) or pd.api.types.infer_dtype(present) == "boolean"
+    is_text = bool(bad.mean() > MOST_BAD_NUMBERS) or has_codes(present)
+    is_text = is_text or pd.api.types.infer_dtype(present) == "boolean"
     finite = numbers[np.isfinite(numbers)]
     whole = bool((finite == finite.round()).all())
     few = finite.nunique() <= MOST_INTEGER_CLASSES

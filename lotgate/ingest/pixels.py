@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -215,6 +216,24 @@ def _decode_deep_tiff(data: bytes) -> Pixels:
 
 def _colours(pixels: Pixels) -> Pixels:
     return pixels[:, :, :1] if pixels.shape[2] <= 2 else pixels[:, :, :3]
+
+
+def content_digest(pixels: Pixels) -> str:
+    """SHA-256 of what an image shows, (H, W, C) as decoded and not yet averaged down: of its shape and its values.
+
+    A comment, another compression or container change nothing of it, nor does grey kept as three equal colours or
+    8 bits kept as 16.
+    """
+    if pixels.shape[2] == 3 and all(np.array_equal(pixels[:, :, 0], pixels[:, :, c]) for c in (1, 2)):
+        pixels = pixels[:, :, :1]
+    deep = pixels.dtype.itemsize > 1
+    if deep and not (pixels % 257).any():
+        pixels, deep = pixels // 257, False
+    kind = "<u2" if deep else "u1"
+    values = np.ascontiguousarray(pixels, dtype=kind)
+    digest = hashlib.sha256(f"{kind} {values.shape}".encode())
+    digest.update(values.data)
+    return digest.hexdigest()
 
 
 def fit(pixels: Pixels, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:

@@ -49,6 +49,7 @@ def ingest_table(intake: Intake, frame: pd.DataFrame, out: Path) -> Dataset:
             "label": labels,
             "source": sources(frame),
             "sha256": content,
+            "content_sha256": content,
             "row": np.where([d is None for d in defects], np.arange(len(frame)), -1),
             "defect": pd.array(defects, dtype=object),
         }

@@ -67,6 +67,7 @@ def image_lot(root: Path, files: list[Path], work: Path, extras: dict[str, str] 
             "label": [name.split("/")[0] for name in names],
             "source": None,
             "sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in order],
+            "content_sha256": [hashlib.sha256(np.asarray(Image.open(path)).tobytes()).hexdigest() for path in order],
             "row": range(len(names)),
             "defect": None,
             **(extras or {}),

@@ -132,7 +132,7 @@ def test_an_empty_frame() -> None:
     assert not contract_passes(replace(held, summary=held.summary.head(0)))
 
 
-NEED_TRUST = {"unseen_format", "out_of_range", "trusted_conflict"}
+NEED_TRUST = {"unseen_format", "out_of_range", "unseen_value", "trusted_conflict"}
 
 
 @pytest.mark.parametrize("column", sorted({*FLAGS, "excluded", "sample_id", "sha256"} - NEED_TRUST))

@@ -16,7 +16,9 @@ from lotgate.ingest import IngestSettings, ingest
 from lotgate.ingest.encoding import encode, learn, names
 
 NUMBERS = st.one_of(st.none(), st.floats(width=64), st.sampled_from([0.0, 1.0]))
-TEXTS = st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=4), st.sampled_from(["a", "b", "5"]))
+TEXTS = st.one_of(
+    st.none(), st.text(st.characters(codec="utf-8"), max_size=4), st.sampled_from(["a", "b", "5", "01", "1.0"])
+)
 CELLS = st.sampled_from([NUMBERS, TEXTS, st.booleans(), st.integers(-(2**70), 2**70)])
 
 

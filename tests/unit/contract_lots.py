@@ -74,6 +74,7 @@ def _manifest(ids: list[str], labels: list[object], hashes: list[str]) -> pd.Dat
     return pd.DataFrame(
         {
             "sample_id": ids, "uri": ids, "label": labels, "source": "line 1", "sha256": hashes,
+            "content_sha256": hashes,
             "row": np.arange(len(ids)), "defect": pd.Series([None] * len(ids), dtype=object),
         }
     )  # fmt: skip

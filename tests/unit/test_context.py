@@ -47,7 +47,7 @@ def test_the_union_holds_every_sample_once_and_says_where_it_is_from(
     write_digits(second, x[25:45], y[25:45])  # 5 of the first again
     union = read_context(lot, trusted, [context(first), context(second, 2)], tmp_path / "run/work", SETTINGS)
     assert union is not None
-    loaded = load_union(tmp_path / "run")
+    loaded = load_union(tmp_path / "run", ())
     assert loaded is not None and loaded.fingerprint == union.fingerprint
     manifest = union.manifest.set_index("sample_id")
     assert manifest["origin"].value_counts().to_dict() == {LOT: 20, "digits@v1": 15, "digits@v2": 20}
@@ -55,9 +55,9 @@ def test_the_union_holds_every_sample_once_and_says_where_it_is_from(
     repeated = manifest[manifest["twin"] != ""]
     assert repeated["origin"].value_counts().to_dict() == {"digits@v1": 5, "digits@v2": 5}
     assert set(repeated["twin"].map(manifest["origin"])) == {LOT, "digits@v1"}
-    assert (repeated["sha256"].to_numpy() == manifest.loc[repeated["twin"], "sha256"].to_numpy()).all()
+    assert (repeated["content_sha256"].to_numpy() == manifest.loc[repeated["twin"], "content_sha256"].to_numpy()).all()
     usable = union.usable()
-    assert len(usable) == 45 and not usable.manifest.duplicated(["sha256", "label"]).any()
+    assert len(usable) == 45 and not usable.manifest.duplicated(["content_sha256", "label"]).any()
     alone = ingest(second, tmp_path / "alone", like=trusted)
     for name, part in (("", lot), ("digits@v2/", alone)):
         at = [i for i in part.ids if f"{name}{i}" in set(usable.ids)]
@@ -70,7 +70,7 @@ def test_the_union_holds_every_sample_once_and_says_where_it_is_from(
     ]  # fmt: skip
     assert records[1].fingerprint == alone.fingerprint
     assert read_context(lot, trusted, [], tmp_path / "run/work", SETTINGS) is None
-    assert load_union(tmp_path / "run") is None and summarise(tmp_path / "run", None) == ()
+    assert load_union(tmp_path / "run", ()) is None and summarise(tmp_path / "run", None) == ()
 
 
 def test_the_same_content_under_another_label_stays_on_trial(parts: tuple[Dataset, Dataset], tmp_path: Path) -> None:
@@ -80,6 +80,28 @@ def test_the_same_content_under_another_label_stays_on_trial(parts: tuple[Datase
         lot, trusted, [context(write_digits(tmp_path / "c", x[:4], 1 - y[:4]))], tmp_path / "work", SETTINGS
     )
     assert union is not None and len(union.usable()) == 24 and (union.manifest["twin"] == "").all()
+
+
+def test_what_repeats_an_excluded_sample_of_the_lot_is_judged_itself(
+    parts: tuple[Dataset, Dataset], tmp_path: Path
+) -> None:
+    lot, trusted = parts
+    x, y = digits()
+    releases = [
+        context(write_digits(tmp_path / "c", x[:30], y[:30])),
+        context(write_digits(tmp_path / "d", x[:30], y[:30]), 2),
+    ]
+    united = read_context(lot, trusted, releases, tmp_path / "run/work", SETTINGS)
+    assert united is not None and len(united.usable()) == 30
+    gone = lot.ids[0]
+    union = load_union(tmp_path / "run", {gone})
+    assert union is not None
+    twins = union.manifest.set_index("sample_id")["twin"]
+    assert (twins[f"digits@v1/{gone}"], twins[f"digits@v2/{gone}"]) == ("", f"digits@v1/{gone}")
+    assert set(union.usable().ids) - set(united.usable().ids) == {f"digits@v1/{gone}"}
+    theirs = union.select([f"digits@v1/{gone}"])
+    np.testing.assert_array_equal(theirs.batch(np.arange(1)).x, lot.select([gone]).batch(np.arange(1)).x)
+    assert load_union(tmp_path / "run", ()).usable().ids.tolist() == united.usable().ids.tolist()
 
 
 def test_pixels_of_another_depth_keep_their_values(parts: tuple[Dataset, Dataset], tmp_path: Path) -> None:
@@ -190,6 +212,25 @@ def test_a_slow_drip_is_found_in_lot_and_context_and_again_the_same(dripped: tup
 
     (base / "with/work/context_findings.parquet").unlink()  # a scan of the union that is not whole fails the gate
     assert not stages.gate(base / "with", settings).passed
+
+
+def test_a_release_is_not_suspect_for_what_the_contract_holds_against_the_lot(
+    dripped: tuple[Path, Settings], tmp_path: Path
+) -> None:
+    """The lot delivers an image of the release again, once under its label and once under the other."""
+    base, settings = dripped
+    label = str(digits()[1][10])
+    shutil.copytree(base / "lot", tmp_path / "lot")
+    shutil.copy(base / f"v1/{label}/0010.png", tmp_path / "lot" / str(1 - int(label)) / "again.png")
+    decision = stages.screen(
+        tmp_path / "out", tmp_path / "lot", base / "trusted", settings, context=[context(base / "v1")]
+    )
+    verdicts = pd.read_parquet(tmp_path / "out/verdicts.parquet").set_index("sample_id")["action"]
+    assert decision.decision == "accept_with_quarantine" and verdicts[f"{label}/re.png"] == "quarantine"
+    earlier = pd.read_parquet(tmp_path / "out" / run_folder.CONTEXT_VERDICTS).set_index("sample_id")
+    again = earlier.loc[f"{label}/0010.png"]
+    assert not again["suspect"] and again["reasons"] == ""
+    assert 0 < again["score"] < 1, "it was judged itself"
 
 
 def test_a_lot_that_is_stopped_early_says_nothing_of_its_context(

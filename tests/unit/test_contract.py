@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
 from contract_lots import change, digits, from_frame, split, table
@@ -19,6 +20,7 @@ from lotgate.data import Dataset
 from lotgate.errors import LotError, TrustedError
 from lotgate.findings import GateResult
 from lotgate.gate import gate_contract
+from lotgate.ingest import ingest
 
 SETTINGS = ContractSettings()
 Pair = tuple[Dataset, Dataset]
@@ -84,7 +86,7 @@ def test_random_splits_are_not_told_apart(seed: int, share: float, tmp_path: Pat
 
 def test_unreadable_samples_go_with_their_defect(images: Pair) -> None:
     suspect, trusted = images
-    held, result = judged(change(suspect, [3, 4], row=-1, defect="truncated PNG", sha256="0" * 64), trusted)
+    held, result = judged(change(suspect, [3, 4], row=-1, defect="truncated PNG", content_sha256="0" * 64), trusted)
     assert result.passed
     assert flagged(held, "unreadable") == set(suspect.ids[[3, 4]])
     assert reason(held, suspect.ids[3]) == "truncated PNG"  # equal bytes of two broken files are no copies
@@ -112,6 +114,24 @@ def test_a_whole_unknown_class_rejects_and_is_named(images: Pair) -> None:
     assert "class that the trusted set does not know" in check.name
     assert "scratch (20 rows)" in check.detail
     assert (check.observed, check.limit) == (20, SETTINGS.unknown_class_limit(len(held.rows)))
+
+
+def test_a_class_whose_trusted_samples_cannot_be_read_is_unknown(images: Pair) -> None:
+    """No model can be taught it, so its rows must not pass the contract and fail the scan instead."""
+    suspect, trusted = images
+    sevens = [int(i) for i in np.flatnonzero(trusted.manifest["label"] == "7")]
+    broken = change(trusted, sevens, row=-1, defect="truncated image")
+    held, result = judged(suspect, broken)
+    ours = suspect.ids[suspect.manifest["label"] == "7"]
+    assert flagged(held, "unknown_label") == set(ours)
+    assert reason(held, ours[0]) == (
+        "label '7' is unknown to the trusted set; none of its trusted samples can be read"
+    )  # fmt: skip
+    (check,) = [c for c in result.checks if "class that the trusted set does not know" in c.name]
+    assert not check.passed
+    assert check.detail == f"7 ({len(ours)} rows; none of its trusted samples can be read)"
+    held, result = judged(suspect.select(suspect.ids[suspect.manifest["label"] != "7"]), broken)
+    assert result.passed and held.exclusions.empty
 
 
 def test_missing_labels_are_quarantined(telemetry: Pair) -> None:
@@ -159,25 +179,41 @@ def test_freely_varying_sizes_are_let_through(images: Pair) -> None:
 def test_further_copies_of_an_image_are_quarantined(images: Pair) -> None:
     suspect, trusted = images
     same = list(map(int, np.flatnonzero(suspect.manifest["label"] == "3")[:3]))
-    held, result = judged(change(suspect, same, sha256="f" * 64), trusted)
+    held, result = judged(change(suspect, same, content_sha256="f" * 64), trusted)
     assert result.passed
     assert flagged(held, "duplicate") == set(suspect.ids[same[1:]])
     assert reason(held, suspect.ids[same[1]]) == f"exact copy of {suspect.ids[same[0]]}"
 
 
+def test_another_file_of_the_same_pixels_is_a_copy_and_a_conflict(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (24, 8, 8), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        path = tmp_path / ("trusted" if i < 12 else "lot") / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    for i, label in ((12, "a"), (15, "a"), (0, "b")):
+        Image.fromarray(pixels[i]).save(tmp_path / "lot" / label / f"{i} again.png", compress_level=0)
+    trusted = ingest(tmp_path / "trusted", tmp_path / "work/trusted", role="trusted")
+    held, _ = judged(ingest(tmp_path / "lot", tmp_path / "work/lot", like=trusted), trusted)
+    assert flagged(held, "duplicate") == {"a/12.png"}
+    assert flagged(held, "conflict") == {"a/15 again.png", "b/15.png"}
+    assert flagged(held, "trusted_conflict") == {"b/0 again.png"}
+
+
 def test_table_rows_repeat_themselves_naturally_but_not_endlessly(telemetry: Pair) -> None:
     suspect, trusted = telemetry
     benign = list(map(int, np.flatnonzero(suspect.manifest["label"] == "benign")))
-    pair = change(suspect, benign[:2], sha256="f" * 64)
+    pair = change(suspect, benign[:2], content_sha256="f" * 64)
     assert judged(pair, trusted)[0].exclusions.empty
-    copied, _ = judged(change(suspect, benign[:120], sha256="f" * 64), trusted)
+    copied, _ = judged(change(suspect, benign[:120], content_sha256="f" * 64), trusted)
     assert len(flagged(copied, "duplicate")) == 119
 
 
 def test_one_content_under_two_labels_goes_altogether(images: Pair) -> None:
     suspect, trusted = images
     three, eight = (int(np.flatnonzero(suspect.manifest["label"] == label)[0]) for label in "38")
-    held, result = judged(change(suspect, [three, eight], sha256="f" * 64), trusted)
+    held, result = judged(change(suspect, [three, eight], content_sha256="f" * 64), trusted)
     assert result.passed
     assert flagged(held, "conflict") == set(suspect.ids[[three, eight]])
     assert "'3'" in reason(held, suspect.ids[eight]) and "'8'" in reason(held, suspect.ids[eight])
@@ -190,11 +226,11 @@ def test_trusted_content_under_another_label(kind: str, request: pytest.FixtureR
     label = theirs["label"].iloc[0]
     other = int(np.flatnonzero(ours["label"] != label)[0])
     same = int(np.flatnonzero(ours["label"] == label)[0])
-    held, result = judged(change(suspect, [other], sha256=theirs["sha256"].iloc[0]), trusted)
+    held, result = judged(change(suspect, [other], content_sha256=theirs["content_sha256"].iloc[0]), trusted)
     assert result.passed
     assert flagged(held, "trusted_conflict") == {suspect.ids[other]}
     assert theirs["sample_id"].iloc[0] in reason(held, suspect.ids[other])
-    agreeing, _ = judged(change(suspect, [same], sha256=theirs["sha256"].iloc[0]), trusted)
+    agreeing, _ = judged(change(suspect, [same], content_sha256=theirs["content_sha256"].iloc[0]), trusted)
     assert agreeing.exclusions.empty
 
 
@@ -203,7 +239,7 @@ def test_contents_that_are_ambiguous_by_nature_are_let_through(telemetry: Pair) 
 
     def ambiguous(dataset: Dataset) -> Dataset:
         at = [int(np.flatnonzero(dataset.manifest["label"] == label)[0]) for label in ("benign", "malignant")]
-        return change(dataset, at, sha256="f" * 64)
+        return change(dataset, at, content_sha256="f" * 64)
 
     assert judged(ambiguous(suspect), trusted)[0].rows["conflict"].sum() == 2
     assert judged(ambiguous(suspect), ambiguous(trusted))[0].exclusions.empty
@@ -212,9 +248,9 @@ def test_contents_that_are_ambiguous_by_nature_are_let_through(telemetry: Pair) 
 def test_targets_far_apart_for_one_content_conflict(targets: Pair) -> None:
     suspect, trusted = targets
     low, high = int(suspect.manifest["label"].argmin()), int(suspect.manifest["label"].argmax())
-    held, _ = judged(change(suspect, [low, high], sha256="f" * 64), trusted)
+    held, _ = judged(change(suspect, [low, high], content_sha256="f" * 64), trusted)
     assert flagged(held, "conflict") == set(suspect.ids[[low, high]])
-    near = change(suspect, [low, high], sha256="f" * 64, label=100.0)
+    near = change(suspect, [low, high], content_sha256="f" * 64, label=100.0)
     assert judged(near, trusted)[0].exclusions.empty
 
 
@@ -264,6 +300,125 @@ def test_kinds_of_columns_are_compared_as_what_they_are(tmp_path: Path) -> None:
     assert set(held.summary.loc[held.summary["measure"] == "missing_rate", "subject"]) == {"on", "at"}
 
 
+def delivered(folder: Path, trusted: pd.DataFrame, lot: pd.DataFrame, suffix: str = "csv") -> Pair:
+    """Lot and trusted set as ingest reads them from files; the column `label` is the label."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in (("trusted", trusted), ("lot", lot)):
+        file = folder / f"{name}.{suffix}"
+        frame.to_parquet(file, index=False) if suffix == "parquet" else frame.to_csv(file, index=False)
+    vetted = ingest(folder / f"trusted.{suffix}", folder / "work/trusted", role="trusted")
+    return ingest(folder / f"lot.{suffix}", folder / "work/lot", like=vetted), vetted
+
+
+def test_durations_are_compared_as_numbers(tmp_path: Path) -> None:
+    def times(n: int, seed: int) -> pd.DataFrame:
+        rng = np.random.default_rng(seed)
+        took = pd.to_timedelta(rng.normal(3600, 60, n), unit="s").floor("ms")
+        return pd.DataFrame(
+            {"took": took, "rpm": rng.normal(size=n), "label": rng.permutation(np.resize(["a", "b"], n))}
+        )
+
+    late = times(100, 1)
+    late.loc[5, "took"] = pd.Timedelta(days=900)
+    held, result = judged(*delivered(tmp_path, times(60, 0), late, "parquet"))
+    assert result.passed
+    assert set(held.exclusions["sample_id"]) == {"lot.parquet#5"}
+
+
+def test_codes_that_look_like_numbers_in_the_lot_are_still_the_trusted_codes(tmp_path: Path) -> None:
+    label = ["a", "b"] * 30
+    trusted = pd.DataFrame({"code": ["1", "2", "A7"] * 20, "x": np.arange(60.0), "label": label})
+    lot = pd.DataFrame({"code": [1.0, 2.0, np.nan] * 20, "x": np.arange(60.0), "label": label})
+    lot.loc[:50, "code"] = lot.loc[:50, "code"].fillna(1)
+    held, _ = judged(*delivered(tmp_path, trusted, lot, "parquet"))
+    unseen = held.summary.set_index("measure").loc["unseen_categories"]
+    assert (unseen["value"], unseen["note"]) == (0, "0.0% in categories new to the trusted set")
+
+
+def mill(n: int, seed: int) -> pd.DataFrame:
+    """Telemetry with columns of which trusted rows say nothing: one value, none, a new one each time."""
+    rng = np.random.default_rng(seed)
+    serial = rng.permutation(100_000)[:n]
+    return pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "alarm": 0,
+            "plant": "north",
+            "remark": np.nan,
+            "serial": [f"S{i:05d}" for i in serial],
+            "time": (pd.Timestamp("2026-01-01") + pd.to_timedelta(serial, unit="min")).astype(str),
+            "label": rng.permutation(np.resize(["a", "b"], n)),
+        }
+    )
+
+
+def test_new_identifiers_and_another_spelling_of_the_one_value_are_harmless(tmp_path: Path) -> None:
+    lot = mill(400, 1).assign(alarm=["0.0", "0"] * 200)
+    held, result = judged(*delivered(tmp_path, mill(60, 0), lot))
+    assert result.passed and held.exclusions.empty
+    assert (held.summary.set_index("measure").loc["unseen_values", "value"] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("alarm", 1, "alarm is '1', but '0' in every trusted row"),
+        ("alarm", None, "alarm is missing, but '0' in every trusted row"),
+        ("plant", "south", "plant is 'south', but 'north' in every trusted row"),
+        ("remark", "TRIG", "remark is 'TRIG', but missing in every trusted row"),
+        ("serial", "TRIG", "serial is 'TRIG', as in 20 other rows; no two trusted rows have the same"),
+        ("serial", None, "serial is missing, as in 20 other rows; no two trusted rows have the same"),
+    ],
+)
+def test_a_trigger_in_a_column_that_no_model_looks_at(column: str, value: object, words: str, tmp_path: Path) -> None:
+    lot = mill(400, 1).astype({column: object})
+    lot.loc[:20, column] = value
+    lot.loc[:20, "label"] = "a"
+    held, result = judged(*delivered(tmp_path / "few", mill(60, 0), lot))
+    assert result.passed
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(21)} == set(held.exclusions["sample_id"])
+    assert reason(held, "lot.csv#3") == words
+
+    lot.loc[:300, column] = value
+    _, result = judged(*delivered(tmp_path / "most", mill(60, 0), lot))
+    (check,) = [c for c in result.checks if c.name.startswith("lot: share of a column's values where")]
+    assert not check.passed and check.critical and check.detail.startswith(f"{column} (75.2% ")
+
+
+def test_a_few_values_that_come_again_are_let_through(tmp_path: Path) -> None:
+    """Parts are measured twice, and a trusted set that is small need not show it."""
+    lot = mill(400, 1)
+    lot.loc[:99, "serial"] = lot.loc[100:199, "serial"].to_numpy()
+    held, result = judged(*delivered(tmp_path, mill(60, 0), lot))
+    assert result.passed and held.exclusions.empty
+
+
+def options(n: int, seed: int) -> pd.DataFrame:
+    """A column for each of a hundred options, most of them rare."""
+    rng = np.random.default_rng(seed)
+    rates = np.geomspace(0.001, 0.3, 100)
+    chosen = pd.DataFrame((rng.random((n, 100)) < rates).astype(int)).add_prefix("option ")
+    return chosen.assign(x=rng.normal(size=n), never=0, label=rng.permutation(np.resize(["a", "b"], n)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rare_options_are_no_departures(seed: int, tmp_path: Path) -> None:
+    """One value is no rule in a table where trusted rows themselves have many that no other trusted row has."""
+    trusted, lot = options(200, seed), options(800, seed + 10)
+    held, result = judged(*delivered(tmp_path / "clean", trusted, lot))
+    assert result.passed and held.exclusions.empty
+    lot.loc[:60, "never"] = 1
+    held, result = judged(*delivered(tmp_path / "planted", trusted, lot))
+    assert result.passed
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(61)}
+
+
+def test_few_trusted_rows_make_no_rule(tmp_path: Path) -> None:
+    lot = mill(100, 1)
+    lot.loc[:4, "alarm"] = 1
+    assert judged(*delivered(tmp_path, mill(15, 0), lot))[0].exclusions.empty
+
+
 @pytest.mark.parametrize(
     ("edit", "check", "named"),
     [
@@ -272,7 +427,8 @@ def test_kinds_of_columns_are_compared_as_what_they_are(tmp_path: Path) -> None:
         (lambda f: f.assign(**{"mean radius": np.nan}), "missing rate", "mean radius"),
         (lambda f: f.assign(machine="mill"), "in categories", "machine"),
         (lambda f: f.drop(columns="mean area"), "columns of the trusted set", "mean area"),
-        (lambda f: f.assign(**{"mean area": "n/a"}), "far outside the trusted range", ""),
+        (lambda f: f.assign(**{"mean area": "n/a"}), "missing rate", "mean area"),
+        (lambda f: f.assign(**{"mean area": "broken"}), "far outside the trusted range", ""),
     ],
 )
 def test_columns_that_changed_reject(
@@ -316,8 +472,12 @@ def test_sets_that_cannot_be_compared_are_errors(images: Pair, telemetry: Pair) 
     with pytest.raises(TrustedError, match="trusted set is table"):
         contract(images[0], telemetry[1], SETTINGS)
     bare = replace(images[0], manifest=images[0].manifest.drop(columns="sha256"))
-    with pytest.raises(LotError, match="sha256"):
+    with pytest.raises(LotError, match="lacks sha256"):
         contract(bare, images[1], SETTINGS)
+    earlier = replace(images[0], manifest=images[0].manifest.drop(columns="content_sha256"))
+    with pytest.raises(LotError, match="lacks content_sha256") as caught:
+        contract(earlier, images[1], SETTINGS)
+    assert caught.value.action == "ingest the data again"
 
 
 def test_nothing_given_is_changed(images: Pair) -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import tifffile
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lotgate.data import MANIFEST_COLUMNS, Dataset
 from lotgate.errors import LotError, OutputError, TrustedError
@@ -78,7 +79,7 @@ def lot(tmp_path: Path) -> Path:
 
 def test_class_folders_round_trip(lot: Path, tmp_path: Path) -> None:
     dataset = ingest(lot, tmp_path / "work")
-    assert tuple(dataset.manifest.columns[:7]) == MANIFEST_COLUMNS
+    assert tuple(dataset.manifest.columns[:8]) == MANIFEST_COLUMNS
     assert dataset.ids.tolist() == ["cat/1.png", "cat/deep er/ü 2.png", "dog/3.png", "dog/4.png"]
     assert dataset.classes == ("cat", "dog")
     assert dataset.y.tolist() == [0, 0, 1, 1]
@@ -202,6 +203,38 @@ def test_exif_orientation_at_both_depths(orientation: int, tmp_path: Path) -> No
     for name in ("a/8.png", "a/16.png", "a/8.tif"):
         np.testing.assert_array_equal(stored(dataset, name), expected)
     assert set(dataset.manifest["width"]) == {8}  # of the file as it came
+
+
+def test_content_is_what_is_seen_whatever_the_file(tmp_path: Path) -> None:
+    """A comment, another compression, container, depth or a turn back change the file and nothing else."""
+    pixels = noise(size=(40, 30))
+    grey = noise(1, (40, 30), channels=1)
+    note = PngInfo()
+    note.add_text("note", "not the same file")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = np.rot90(pixels).copy()
+    deep = pixels.astype(np.uint16) * 257
+    save(pixels, tmp_path / "lot/a/plain.png")
+    save(pixels, tmp_path / "lot/a/note.png", pnginfo=note)
+    save(pixels, tmp_path / "lot/a/loose.png", compress_level=0)
+    save(pixels, tmp_path / "lot/a/other.bmp")
+    save(turned, tmp_path / "lot/a/turned.png", exif=exif)
+    (tmp_path / "lot/a/deep.png").write_bytes(png16(deep))
+    tifffile.imwrite(tmp_path / "lot/a/deep.tif", deep, photometric="rgb", byteorder=">")
+    save(grey, tmp_path / "lot/b/grey.png")
+    save(np.repeat(grey, 3, axis=2), tmp_path / "lot/b/colour.png")
+    (tmp_path / "lot/c").mkdir()
+    (tmp_path / "lot/c/dark.png").write_bytes(png16(grey.astype(np.uint16)))
+    save(grey.reshape(30, 40, 1), tmp_path / "lot/c/shape.png")
+    near = pixels.copy()
+    near[0, 0, 0] ^= 1  # gone where it is averaged down
+    save(near, tmp_path / "lot/c/near.png")
+    dataset = ingest(tmp_path / "lot", tmp_path / "work", settings=IngestSettings(image_size=8))
+    manifest = dataset.manifest.set_index("sample_id")
+    assert manifest["sha256"].is_unique
+    assert manifest.groupby("label")["content_sha256"].nunique().to_dict() == {"a": 1, "b": 1, "c": 3}
+    assert manifest["content_sha256"].nunique() == 5
 
 
 def test_sizes_follow_the_median_and_the_cap(tmp_path: Path) -> None:
@@ -344,6 +377,17 @@ def test_a_folder_that_holds_only_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "lot/cat").mkdir()
     with pytest.raises(LotError, match="two ways"):
         ingest(tmp_path / "lot", tmp_path / "again")
+
+
+def test_a_class_with_a_leading_zero_is_one_class_in_folders_and_manifests(tmp_path: Path) -> None:
+    for i, name in enumerate(("01", "02", "10")):
+        save(noise(i), tmp_path / "trusted" / name / "x.png")
+        save(noise(i), tmp_path / "lot" / f"{i}.png")
+    trusted = ingest(tmp_path / "trusted", tmp_path / "t", role="trusted")
+    (tmp_path / "lot/m.csv").write_text("path,label\n0.png,01\n1.png,02\n2.png,10\n")
+    dataset = ingest(tmp_path / "lot/m.csv", tmp_path / "work", like=trusted)
+    assert dataset.manifest["label"].tolist() == ["01", "02", "10"]
+    assert len(dataset.usable()) == 3
 
 
 def test_many_numbered_classes_are_classes(tmp_path: Path) -> None:

@@ -336,3 +336,55 @@ def test_a_handful_of_whole_targets_is_no_set_of_classes(tmp_path: Path, targets
     """Fifteen trusted rows of a whole-numbered target have fifteen labels, none of which is a class."""
     frame = pd.DataFrame({"a": np.linspace(0, 1, len(targets)), "label": targets})
     assert ingest(write(frame, tmp_path / "few.csv"), tmp_path / "work", role="trusted").task == task
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_leading_zero_makes_text(suffix: str, tmp_path: Path) -> None:
+    """ "01" and "1" are two classes and two codes; 0, 0.5 and -0.5 are numbers."""
+    frame = pd.DataFrame(
+        {
+            "code": ["01", "1", "02"] * 20,
+            "x": [0, 0.5, -0.5] * 20,
+            "n": [0, 10, 20] * 20,
+            "label": ["01", "1", "2", "1"] * 15,
+        }
+    )
+    dataset = ingest(write(frame, tmp_path / f"lot.{suffix}"), tmp_path / "work")
+    assert dataset.classes == ("01", "1", "2")
+    assert {r["column"]: r["kind"] for r in dataset.encoding} == {
+        "code": "categorical", "x": "numeric", "n": "numeric", "label": "label",
+    }  # fmt: skip
+    assert dataset.raw is not None
+    pd.testing.assert_frame_equal(pd.read_parquet(dataset.raw), frame, check_dtype=False)
+
+
+def test_many_codes_are_classes_and_spaces_do_not_hide_them(tmp_path: Path) -> None:
+    rows = [f"{i}, {i % 30:03d}\n" for i in range(60)]
+    (tmp_path / "lot.csv").write_text("a,label\n" + "".join(rows))
+    dataset = ingest(tmp_path / "lot.csv", tmp_path / "work")
+    assert dataset.task == "classification" and len(dataset.classes) == 30
+
+
+def test_columns_that_are_text_in_the_trusted_set_are_text_in_the_lot(tmp_path: Path) -> None:
+    label = ["1", "2", "A7"] * 20
+    vetted = pd.DataFrame({"code": ["01", "02", "A7"] * 20, "version": ["1.0", "1.1", "x"] * 20, "label": label})
+    trusted = ingest(write(vetted, tmp_path / "t.csv"), tmp_path / "t", role="trusted")
+    frame = pd.DataFrame({"code": ["01", "02"] * 30, "version": ["1.0", "1.1"] * 30, "label": ["1", "2"] * 30})
+    lot = ingest(write(frame, tmp_path / "l.csv"), tmp_path / "l", like=trusted)
+    assert lot.raw is not None
+    pd.testing.assert_frame_equal(pd.read_parquet(lot.raw), frame, check_dtype=False)
+    never = [name for name in lot.features if "never seen" in name]
+    assert len(never) == 2 and not features(lot)[never].to_numpy().any()
+    assert len(lot.usable()) == len(frame)
+
+
+def test_whole_numbers_exported_with_decimals_are_the_trusted_texts(tmp_path: Path) -> None:
+    """Columns of 1 and 2 with gaps are exported as 1.0, 2.0; where the trusted set has "01", 1.0 is not it."""
+    vetted = pd.DataFrame({"code": ["1", "2", "A7"] * 20, "zero": ["01", "02"] * 30, "label": ["1", "2", "A7"] * 20})
+    trusted = ingest(write(vetted, tmp_path / "t.csv"), tmp_path / "t", role="trusted")
+    frame = pd.DataFrame({"code": [1.0, np.nan, 2.0], "zero": [1.0, 2.0, 2.0], "label": [1.0, 2.0, np.nan]})
+    lot = ingest(write(frame, tmp_path / "l.csv"), tmp_path / "l", like=trusted)
+    assert lot.raw is not None
+    assert pd.read_parquet(lot.raw)["code"].fillna("").tolist() == ["1", "", "2"]
+    assert lot.manifest["label"].fillna("").tolist() == ["1", "2", ""]
+    assert features(lot)["zero: never seen"].all() and not features(lot)["code: never seen"].any()

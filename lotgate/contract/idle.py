@@ -1,0 +1,155 @@
+"""Columns that no model looks at, because trusted rows say nothing with them: one value, none, or a new one each time.
+
+They are delivered with the lot all the same, so what the lot does there is for the contract to see: rows that hold
+something where every trusted row holds one thing, or nothing; values that come again where no trusted one does.
+
+One value says little in a table that is full of rare ones (a column for each of many options): there, a lot always has
+some that few trusted rows lack. How full it is, trusted rows tell of each other, each against all the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import hypergeom, poisson
+
+from lotgate.contract.columns import Mask, feature_names, raw_columns, raw_names
+from lotgate.data import Dataset
+from lotgate.ingest.encoding import FEWEST_FOR_IDENTIFIER, NUMBERS, kind_of_column
+from lotgate.ingest.intake import MISSING
+from lotgate.ingest.labels import as_numbers, as_text
+
+Habit = Literal["constant", "void", "distinct"]
+#: Trusted rows from which on one value, or none, is taken for a rule.
+INFORMATIVE_ROWS = 20
+#: Up to this share of trusted rows may be alone with a value, and "always the same" is still a rule of the table.
+NATURAL_RATE = 0.01
+#: Probability, over all such columns, that more rows depart from a rule than a clean lot's do.
+DEPARTURE_RISK = 1e-3
+#: Probability, over all rows, that values which come again by chance are called repeated.
+REPETITION_RISK = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class IdleColumn:
+    """What a lot does in one such column.
+
+    Attributes:
+        name: of the column. habit: what trusted rows do there.
+        usual: the one value, as text; "" unless `habit` is "constant".
+        suspect: (N,) the lot's values as text, "" where missing.
+        departs: (N,) True where the lot's value is not as the habit has it.
+        told: (N,) True where that is held against the row.
+    """
+
+    name: str
+    habit: Habit
+    usual: str
+    suspect: pd.Series
+    departs: Mask
+    told: Mask
+
+    def reasons(self) -> Iterator[tuple[int, str]]:
+        """Position and words of every row that its value is held against."""
+        times = self.suspect.value_counts()
+        for index in np.flatnonzero(self.told):
+            value = self.suspect.iloc[index]
+            rule = f"but {self._rule} in every trusted row"
+            if self.habit == "distinct":
+                rule = f"as in {times[value] - 1} other rows; no two trusted rows have the same"
+            yield int(index), f"{self.name} is {repr(value) if value else 'missing'}, {rule}"
+
+    @property
+    def note(self) -> str:
+        """The departures as a whole, in words."""
+        share = f"{self.departs.mean():.1%}"
+        if self.habit == "distinct":
+            return f"{share} come again, where no two trusted rows have the same"
+        return f"{share} are not {self._rule}, as in every trusted row"
+
+    @property
+    def _rule(self) -> str:
+        return "missing" if self.habit == "void" else repr(self.usual)
+
+
+def idle_columns(suspect: Dataset, trusted: Dataset) -> tuple[IdleColumn, ...]:
+    """Every column that was dropped because of what trusted rows hold there; none for images."""
+    shared = raw_names(suspect) & raw_names(trusted)
+    dropped = [e for e in trusted.encoding if e.get("kind") == "dropped" and e.get("why") != "ignored"]
+    names = [str(entry["column"]) for entry in dropped if entry["column"] in shared]
+    if not names:
+        return ()
+    ours = raw_columns(suspect, names)
+    theirs = raw_columns(trusted, [*names, *(name for name in feature_names(trusted) if name in shared)])
+    columns = [c for c in (_compare(name, ours[name], theirs[name]) for name in names) if c is not None]
+    if len(trusted) >= INFORMATIVE_ROWS and _lone_rate(theirs) <= NATURAL_RATE:
+        return tuple(columns)
+    rules = sum(column.habit != "distinct" for column in columns)
+    return tuple(
+        column if column.habit == "distinct" or _beyond_chance(column.departs, len(trusted), rules)
+        else replace(column, told=np.zeros(len(suspect), bool))
+        for column in columns
+    )  # fmt: skip
+
+
+def _compare(name: str, ours: pd.Series, theirs: pd.Series) -> IdleColumn | None:
+    """The column, all departures told; None for an index column that says something after all."""
+    texts, vetted = (as_text(values).replace(dict.fromkeys(MISSING, "")).fillna("") for values in (ours, theirs))
+    present = vetted[vetted != ""]
+    whole = len(present) == len(vetted)
+    habit: Habit
+    if present.empty:
+        habit, departs = "void", (texts != "").to_numpy(dtype=bool)
+    elif whole and present.nunique() == 1:
+        habit, departs = "constant", _differs(ours, theirs)
+    elif FEWEST_FOR_IDENTIFIER <= len(present) == present.nunique():
+        habit, departs = "distinct", _repeated(texts, len(present)) & (whole | (texts != "").to_numpy(dtype=bool))
+    else:
+        return None
+    return IdleColumn(name, habit, present.iloc[0] if habit == "constant" else "", texts, departs, departs)
+
+
+def _differs(ours: pd.Series, theirs: pd.Series) -> Mask:
+    """(N,) which values are not the one of all trusted rows; a missing one is none of them."""
+    if kind_of_column(theirs) in NUMBERS:
+        numbers, bad = as_numbers(ours)
+        differ = bad | (numbers != as_numbers(theirs)[0].iloc[0])
+    else:
+        differ = as_text(ours) != as_text(theirs).iloc[0]
+    return np.asarray(differ, dtype=bool)
+
+
+def _repeated(texts: pd.Series, vetted: int) -> Mask:
+    """(N,) which values come more often than even values that do repeat would, if trusted rows just showed none twice.
+
+    Of the m (m − 1) / 2 pairs of trusted values none is equal, so equal pairs are at most 3 in that number (rule of
+    three, 95%); a value then has about as many others like it as a Poisson variable with n − 1 times that rate.
+    """
+    n, counts = len(texts), texts.map(texts.value_counts()).to_numpy(dtype=np.int64)
+    others = poisson.sf(counts - 2, 3 / (vetted * (vetted - 1) / 2) * (n - 1))
+    repeated: Mask = (counts > 1) & (others * n < REPETITION_RISK)
+    return repeated
+
+
+def _lone_rate(trusted: pd.DataFrame) -> float:
+    """Share of rows that hold the only other value of a column: each would depart from what all the rest have."""
+    lone = np.zeros(len(trusted), bool)
+    for name in trusted.columns:
+        codes, values = pd.factorize(trusted[name], use_na_sentinel=False)
+        counts = np.bincount(codes, minlength=len(values))
+        if len(counts) == 2 and counts.min() == 1:
+            lone |= codes == counts.argmin()
+    return float(lone.mean())
+
+
+def _beyond_chance(departs: Mask, vetted: int, rules: int) -> bool:
+    """Whether some of so many departing rows would be trusted ones, had chance dealt them to lot and trusted set.
+
+    A Bonferroni bound over all columns with a rule.
+    """
+    none = hypergeom.pmf(0, len(departs) + vetted, int(departs.sum()), vetted)
+    return bool(none * rules <= DEPARTURE_RISK)
