@@ -3,6 +3,10 @@
 They are delivered with the lot all the same, so what the lot does there is for the contract to see: rows that hold
 something where every trusted row holds one thing, or nothing; values that come again where no trusted one does.
 
+Where most of the lot departs, that is how lots are now: a new batch number in all rows tells none of them from another.
+Then only rows that depart from both, the trusted set and the lot's own habit, are held against it; where the lot has no
+habit, none are, and the measure of the lot says so.
+
 One value says little in a table that is full of rare ones (a column for each of many options): there, a lot always has
 some that few trusted rows lack. How full it is, trusted rows tell of each other, each against all the rest.
 """
@@ -28,6 +32,8 @@ Habit = Literal["constant", "void", "distinct"]
 INFORMATIVE_ROWS = 20
 #: Up to this share of trusted rows may be alone with a value, and "always the same" is still a rule of the table.
 NATURAL_RATE = 0.01
+#: Share of a lot's rows beyond which departing is what the lot does.
+MOSTLY = 0.2
 #: Probability, over all such columns, that more rows depart from a rule than a clean lot's do.
 DEPARTURE_RISK = 1e-3
 #: Probability, over all rows, that values which come again by chance are called repeated.
@@ -43,7 +49,7 @@ class IdleColumn:
         usual: the one value, as text; "" unless `habit` is "constant".
         suspect: (N,) the lot's values as text, "" where missing.
         departs: (N,) True where the lot's value is not as the habit has it.
-        told: (N,) True where that is held against the row.
+        told: (N,) True where that is held against the row; nowhere if most of the lot departs.
     """
 
     name: str
@@ -103,14 +109,23 @@ def _compare(name: str, ours: pd.Series, theirs: pd.Series) -> IdleColumn | None
     whole = len(present) == len(vetted)
     habit: Habit
     if present.empty:
-        habit, departs = "void", (texts != "").to_numpy(dtype=bool)
+        habit, departs = "void", _besides_own_habit(texts, (texts != "").to_numpy(dtype=bool))
     elif whole and present.nunique() == 1:
-        habit, departs = "constant", _differs(ours, theirs)
+        habit, departs = "constant", _besides_own_habit(texts, _differs(ours, theirs))
     elif FEWEST_FOR_IDENTIFIER <= len(present) == present.nunique():
         habit, departs = "distinct", _repeated(texts, len(present)) & (whole | (texts != "").to_numpy(dtype=bool))
     else:
         return None
-    return IdleColumn(name, habit, present.iloc[0] if habit == "constant" else "", texts, departs, departs)
+    usual = present.iloc[0] if habit == "constant" else ""
+    return IdleColumn(name, habit, usual, texts, departs, departs & (departs.mean() <= MOSTLY))
+
+
+def _besides_own_habit(texts: pd.Series, departs: Mask) -> Mask:
+    """(N,) of the departing rows, those that do not hold what nearly all of the lot holds."""
+    times = texts[departs].value_counts()
+    if times.empty or times.iloc[0] < (1 - MOSTLY) * len(texts):
+        return departs
+    return np.asarray(departs & (texts != times.index[0]).to_numpy(dtype=bool))
 
 
 def _differs(ours: pd.Series, theirs: pd.Series) -> Mask:

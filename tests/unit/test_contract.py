@@ -379,10 +379,31 @@ def test_a_trigger_in_a_column_that_no_model_looks_at(column: str, value: object
     assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(21)} == set(held.exclusions["sample_id"])
     assert reason(held, "lot.csv#3") == words
 
-    lot.loc[:300, column] = value
-    _, result = judged(*delivered(tmp_path / "most", mill(60, 0), lot))
+    lot.loc[:200, column] = value  # half of the lot: no few rows that could be told from the rest
+    held, result = judged(*delivered(tmp_path / "half", mill(60, 0), lot))
     (check,) = [c for c in result.checks if c.name.startswith("lot: share of a column's values where")]
-    assert not check.passed and check.critical and check.detail.startswith(f"{column} (75.2% ")
+    assert result.passed and held.exclusions.empty
+    assert not check.passed and not check.critical and check.detail.startswith(f"{column} (50.2% ")
+
+
+@pytest.mark.parametrize(("column", "value"), [("plant", "south"), ("alarm", 7), ("remark", "batch 12")])
+def test_a_new_batch_number_in_all_rows_is_harmless_and_its_exceptions_are_not(
+    column: str, value: object, tmp_path: Path
+) -> None:
+    lot = mill(400, 1).astype({column: object}).assign(**{column: value})
+    held, result = judged(*delivered(tmp_path / "new", mill(60, 0), lot))
+    assert result.passed and held.exclusions.empty
+    lot.loc[:20, column] = 99 if column == "alarm" else "TRIG"
+    held, result = judged(*delivered(tmp_path / "planted", mill(60, 0), lot))
+    assert result.passed
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(21)}
+
+
+def test_parts_of_few_coils_where_trusted_ones_are_one_of_each(tmp_path: Path) -> None:
+    lot = mill(400, 1)
+    lot["serial"] = np.repeat(lot["serial"].to_numpy()[:20], 20)
+    held, result = judged(*delivered(tmp_path, mill(60, 0), lot))
+    assert result.passed and held.exclusions.empty
 
 
 def test_a_few_values_that_come_again_are_let_through(tmp_path: Path) -> None:
