@@ -24,7 +24,8 @@ from lotgate.data import Dataset, Modality, Pool, Task, fold_of
 from lotgate.detector import Detector, Evidence, scan, score_all
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS
-from lotgate.probe import FeatureMap, Network, Probe
+from lotgate.networks import Network
+from lotgate.probe import FeatureMap, Probe
 
 Claim = Literal["backdoor", "outliers", "flips", "nothing"]
 Floats = npt.NDArray[np.float32]

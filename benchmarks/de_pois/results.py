@@ -18,7 +18,7 @@ COLUMNS = (
     "job", "dataset", "attack", "r_p", "trusted", "n_trusted", "spoiled", "seed", "method", "n", "n_planted",
     *OURS, *PAPERS, "seconds_1000", "seconds_synthesis", "seconds_mimic", "synthesised", "absent", "code",
 )  # fmt: skip
-MEASURED = ("lotgate/detectors/de_pois.py", "lotgate/calibration.py", "lotgate/probe.py")
+MEASURED = ("lotgate/detectors/de_pois.py", "lotgate/calibration.py", "lotgate/networks.py", "lotgate/probe.py")
 MEASURED_FOLDERS = ("lotgate/detectors/_de_pois", "lotgate/attacks")
 OWN = ("lots.py", "variants.py", "peers.py", "conventions.py", "run.py")
 BORROWED = ("data.py", "lots.py", "peers_regression.py", "measures.py")

@@ -29,7 +29,8 @@ from lotgate.attacks.attack import (
     quantise,
 )  # fmt: skip
 from lotgate.data import FloatArray, Modality
-from lotgate.probe import seeded, small_cnn
+from lotgate.networks import small_cnn
+from lotgate.probe import seeded
 
 Share = Annotated[float, Field(gt=0, le=1)]
 

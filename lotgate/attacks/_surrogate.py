@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lotgate.attacks.attack import Labels, Rows
 from lotgate.data import FloatArray
-from lotgate.probe import Network, mlp, small_cnn
+from lotgate.networks import Network, mlp, small_cnn
 
 LARGEST_SIDE = 64  # larger images are averaged down before the surrogate sees them
 BATCH = 64

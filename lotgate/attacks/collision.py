@@ -27,7 +27,8 @@ from lotgate.attacks.attack import (
 )
 from lotgate.data import FloatArray, Modality
 from lotgate.errors import SettingsError
-from lotgate.probe import Network, seeded
+from lotgate.networks import Network
+from lotgate.probe import seeded
 
 ROW_STEPS = 40_000  # bounds the time: rows × steps of gradient descent
 

@@ -20,7 +20,8 @@ from lotgate.detectors._de_pois.networks import MimicCritic, mimic_generator
 from lotgate.detectors._de_pois.scaling import Pool
 from lotgate.detectors._de_pois.training import Rule, settle
 from lotgate.detectors.de_pois import DePois
-from lotgate.probe import Network, seeded
+from lotgate.networks import Network
+from lotgate.probe import seeded
 
 TRAINED_LIKE = DePois()
 

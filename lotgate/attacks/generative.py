@@ -35,7 +35,8 @@ from lotgate.attacks.attack import (
 )
 from lotgate.data import FloatArray, Modality
 from lotgate.errors import LotError
-from lotgate.probe import Network, seeded
+from lotgate.networks import Network
+from lotgate.probe import seeded
 
 NOISE = 32  # inputs of the generator
 ROUND = 32  # rows in each batch of the game

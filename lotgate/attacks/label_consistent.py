@@ -24,7 +24,8 @@ from lotgate.attacks.attack import (
 from lotgate.attacks.backdoor import CleanLabelBackdoor
 from lotgate.attacks.patch import checkerboard, in_corner, patch_side
 from lotgate.data import FloatArray
-from lotgate.probe import Network, seeded
+from lotgate.networks import Network
+from lotgate.probe import seeded
 
 
 class LabelConsistent(CleanLabelBackdoor):

@@ -22,7 +22,8 @@ from lotgate.attacks.labels import LabelFlipMargin
 from lotgate.attacks.overlay import AdaptiveBlend, Blended, LowFrequency, Sinusoid, Warp, noise_pattern, smooth_pattern
 from lotgate.attacks.patch import Patch
 from lotgate.attacks.regression import RegressionOptimised, ridge_weights
-from lotgate.probe import Network, seeded
+from lotgate.networks import Network
+from lotgate.probe import seeded
 
 RNG = np.random.default_rng
 

@@ -12,10 +12,10 @@ import torch
 from lotgate.checks import Example, example
 from lotgate.data import Dataset, Modality, Pool, Task
 from lotgate.errors import InputError, ModelError
+from lotgate.networks import build_network
 from lotgate.probe import (
     Probe,
     ProbeSettings,
-    build_network,
     forward,
     load_probe,
     map_features,
@@ -198,7 +198,7 @@ def test_a_model_that_cannot_be_used_is_an_error_in_words(model: str, words: str
         (torchscript if model.endswith("ts") else exported)(tmp_path / model, (1, 9, 9))
     name = str(tmp_path / model) if (tmp_path / model).suffix in {".pt", ".pt2", ".ts", ".pkl"} else model
     with pytest.raises(ModelError) as caught:
-        build_network(ProbeSettings(model=name), shape, 3)
+        build_network(name, 64, shape, 3)
     assert words in caught.value.what and name in caught.value.where and caught.value.action
     assert caught.value.exit_code == 2
 
@@ -213,5 +213,5 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     for name in ("trap.pt", "trap.pt2", "trap.ts", "trap.torchscript"):
         (tmp_path / name).write_bytes(pickle.dumps(Trap()))
         with pytest.raises(ModelError):
-            build_network(ProbeSettings(model=str(tmp_path / name)), (1, 8, 8), 3)
+            build_network(str(tmp_path / name), 64, (1, 8, 8), 3)
     assert not (tmp_path / "ran").exists()
