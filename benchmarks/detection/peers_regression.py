@@ -16,6 +16,7 @@ from lotgate.detector import Evidence
 
 Array = npt.NDArray[np.float64]
 ASSUMED = 0.1
+MOST_ROWS = 5_000
 
 
 def trim(evidence: Evidence, rng: np.random.Generator, *, rate: float, restarts: int = 5, steps: int = 40) -> Answer:
@@ -68,7 +69,12 @@ def duti(evidence: Evidence, rng: np.random.Generator, *, rate: float, steps: in
     minimise over δ: mean (trusted residual of ridge(y + δ))² + mean (lot residual of ridge(y + δ) at y + δ)²
     + γ |δ|₁ / N. Both terms are quadratic in δ (the fit is linear in the responses), solved by proximal gradient;
     γ is halved until at least the wanted number of responses is changed. Scores are |δ|.
+
+    Raises:
+        ValueError: more than MOST_ROWS rows, whose N × N matrix would not fit into memory.
     """
+    if len(evidence.suspect) > MOST_ROWS:
+        raise ValueError(f"an N × N matrix of {len(evidence.suspect):,} rows; asked up to {MOST_ROWS:,}")
     x, y = _standardised(evidence)
     assert evidence.trusted is not None
     assert evidence.heldout is not None

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.detection import data, peers, results
+from benchmarks.detection import data, peers, peers_regression, results
 from benchmarks.detection.cases import Case, Cases, Data, expand, load_cases
 from benchmarks.detection.charts import heat_map, roc
 from benchmarks.detection.data import Absent, Samples, load
@@ -223,6 +223,14 @@ def test_only_peers_that_say_so_are_told_the_rate(tmp_path: Path) -> None:
     counts = {name: int(peer(evidence, rng).flagged.sum()) for name, peer in regression_peers(0.02).items()}
     assert {n for n, c in counts.items() if c == 6} == {"trim_told", "sever_told", "duti_told"}
     assert {n for n, c in counts.items() if c == 30} == {"trim", "sever", "duti"}
+
+
+def test_a_peer_whose_matrix_would_not_fit_is_absent_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(peers_regression, "MOST_ROWS", 299)
+    heard = ask(regression_peers(0.1)["duti"], _regression_evidence(tmp_path)[0], np.random.default_rng(0))
+    assert heard.answer is None and "300 rows" in heard.absent
 
 
 def test_a_peer_that_is_not_installed_is_absent_and_says_why() -> None:
