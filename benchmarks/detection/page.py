@@ -13,7 +13,7 @@ import pandas as pd
 from benchmarks.detection.against import attacks_on_the_gate, lots_that_peers_judged, where_a_peer_is_ahead
 from benchmarks.detection.cases import Split, expand, load_cases
 from benchmarks.detection.charts import heat_map, legend, roc
-from benchmarks.detection.goals import TABLES, cost_in_trainings, every_goal, tried
+from benchmarks.detection.goals import TABLES, TWO_CLASSES, Goal, cost_in_trainings, every_goal, tried
 from benchmarks.detection.measures import GRID
 from benchmarks.detection.results import RESULTS, read_csv, summary
 from lotgate.files import write_text
@@ -80,7 +80,7 @@ def _about(rows: pd.DataFrame, split: Split) -> str:
     held = ", ".join(sorted(set.union(*load_cases().held_out())))
     seeds = ", ".join(str(seed) for seed in sorted(rows["seed"].unique()))
     apart = (
-        f"Datasets and attacks marked * are in no tuned case: {held}."
+        f"No decision was made by datasets and attacks marked *: {held}."
         if split == "report"
         else "These cases may be looked at while Lotgate is improved; no figure here is a claim."
     )
@@ -104,7 +104,7 @@ def _goals(rows: pd.DataFrame) -> str:
         cells += f'<td class="text {verdict.replace(" ", "-")}">{verdict}</td>'
         cells += f"<td class=text>{escape(goal.measured)}</td>"
         cells += f"<td>{goal.cases}</td><td>{goal.short}</td><td class=text>{escape(goal.weakest)}</td>"
-        cells += f"<td class=text>{escape(tried(goal.goal) if goal.reached is False else '')}</td>"
+        cells += f"<td class=text>{escape(_tried(goal))}</td>"
         lines.append(f"<tr>{cells}</tr>")
     head = "".join(
         f"<th>{c}</th>" for c in ("goal", "wanted", "", "best that was", "cases", "short", "weakest", "tried")
@@ -115,6 +115,13 @@ def _goals(rows: pd.DataFrame) -> str:
         "count nowhere; the next table names them."
     )
     return _section("Goals", note, f"<table><tr>{head}</tr>{''.join(lines)}</table>")
+
+
+def _tried(goal: Goal) -> str:
+    """For goals that were missed; those of two-class lots were tried towards together with those of all lots."""
+    if goal.reached is not False:
+        return ""
+    return "as for all lots" if goal.goal.startswith(TWO_CLASSES) else tried(goal.goal)
 
 
 def _coverage(rows: pd.DataFrame, table: pd.DataFrame) -> str:
