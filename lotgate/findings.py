@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from lotgate.data import MANIFEST_COLUMNS
 from lotgate.policy import Policy, Voice, set_aside
 
 Action = Literal["keep", "quarantine"]
@@ -237,8 +238,7 @@ def decide(
     spoken = _reasons(findings, found, policy, words)
     scores = dict(zip(p.index, suspicion(np.asarray(p, np.float64)), strict=True))
     reasons = [excluded.get(i) or spoken.get(i, "") for i in ids]
-    own = {"sample_id", "label", "uri", "sha256", "content_sha256", "row", "defect"}
-    carried = [c for c in manifest.columns if c not in own]
+    carried = [c for c in manifest.columns if c == "source" or c not in MANIFEST_COLUMNS]
     verdicts = pd.DataFrame(
         {
             "sample_id": ids,

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.de_pois.conventions import planted_share
 from benchmarks.detection.cases import Case, Data
 from benchmarks.detection.data import Samples, load
-from benchmarks.detection.lots import deal
+from benchmarks.detection.lots import deal, first_half
 from lotgate.attacks import planted
 from lotgate.data import MANIFEST_COLUMNS, Dataset, FloatArray
 from lotgate.detector import Evidence
@@ -148,7 +148,7 @@ def _case(dataset: str, trusted: float, seed: int) -> Case:
 def _pool(samples: Samples, case: Case) -> npt.NDArray[np.int64]:
     rows = np.arange(len(samples.y))
     if case.data.halves:
-        half = rows[np.random.default_rng(len(rows)).permutation(len(rows)) >= len(rows) // 2]
+        half = rows[~first_half(len(rows))]
         # Enough to deal from: the whole half of CIFAR-10 would be decoded as float for nothing.
         rows = np.random.default_rng(len(half)).permutation(half)[: 5 * case.data.size]
     return rows

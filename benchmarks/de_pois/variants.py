@@ -73,9 +73,9 @@ class Parts(DePois):
         self._seconds |= {"synthesis": time.process_time() - start, "synthesised": float(len(made) - len(pool))}
         return made
 
-    def _mimic(self, scaling: Scaling, augmented: Pool, pool: Pool, run: Run) -> MimicCritic:
+    def mimic(self, scaling: Scaling, augmented: Pool, pool: Pool, run: Run) -> MimicCritic:
         start = time.process_time()
-        own = self._as_plain_gan if self.plain_gan else super()._mimic
+        own = self._as_plain_gan if self.plain_gan else super().mimic
         made = own(scaling, augmented, pool, run)
         self._seconds |= {"mimic": time.process_time() - start}
         return made

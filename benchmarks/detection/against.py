@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-CASE = ["dataset", "attack", "rate", "trusted", "poisoned_trusted"]
+from benchmarks.detection.standing import CASE
+
 CRAFTED = ("critic_evasion", "critic_evasion_wide", "adaptive_blend", "adaptive_patch", "trusted_copy")
 AIMED_AT = ("de_pois", "activation_clustering", "spectral_signatures")
 

@@ -15,9 +15,7 @@ import yaml
 TABLES = {"fourclass", "breast_cancer", "ai4i2020", "diabetes", "house_prices", "wide_classes", "wide_targets"}
 SEPARABLE = ("digits", "digits_two", "mnist_t10k", "mnist_two", "fourclass")
 PLAIN_FLIPS = ("label_flip_random", "label_flip_pairwise")
-FOUND_BY_CONTRACT = (
-    "trusted_copy",
-)  # a flip by kind, but it is the contract that finds it: no detector or peer sees it
+FOUND_BY_CONTRACT = ("trusted_copy",)  # a flip by kind; no detector or peer gets to see it
 PEERS_FOR_REGRESSION = ("trim", "sever", "duti")
 WORKS = 0.5  # attack success on the raw lot from which on an attack counts as one that works
 KEYS = ["dataset", "attack", "rate", "trusted"]

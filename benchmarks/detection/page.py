@@ -106,9 +106,8 @@ def _goals(rows: pd.DataFrame) -> str:
         cells += f"<td>{goal.cases}</td><td>{goal.short}</td><td class=text>{escape(goal.weakest)}</td>"
         cells += f"<td class=text>{escape(_tried(goal))}</td>"
         lines.append(f"<tr>{cells}</tr>")
-    head = "".join(
-        f"<th>{c}</th>" for c in ("goal", "wanted", "", "best that was", "cases", "short", "weakest", "tried")
-    )
+    columns = ("goal", "wanted", "", "best that was", "cases", "short", "weakest", "tried")
+    head = "".join(f"<th{'' if c in {'cases', 'short'} else ' class=text'}>{c}</th>" for c in columns)
     note = (
         "A case is a dataset × attack × rate × trusted share, its figures are means over seeds (clean lots: each lot "
         "by itself; cost: each dataset). Short: how many cases miss the goal by themselves. Cases that were not run "

@@ -17,7 +17,7 @@ from torch import nn
 
 from lotgate.data import Dataset, FloatArray, Pool
 from lotgate.detector import Evidence
-from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, forward, train_probe
+from lotgate.probe import PASS_BATCH, Probe, ProbeSettings, train_probe
 
 Array = npt.NDArray[np.float64]
 FOLDS = 3
@@ -197,8 +197,7 @@ def _model_of(rows: Pool, rng: np.random.Generator) -> Probe:
 
 def _outputs(model: Probe, dataset: Dataset) -> FloatArray:
     """(N, K) logits, or (N, 1) standardised predictions."""
-    parts = [forward(model.network, batch.x, model.device)[1] for batch in dataset.batches(PASS_BATCH)]
-    return np.concatenate(parts)
+    return np.concatenate([model.logits(batch) for batch in dataset.batches(PASS_BATCH)])
 
 
 def _residuals(model: Probe, dataset: Dataset) -> Array:
@@ -207,12 +206,14 @@ def _residuals(model: Probe, dataset: Dataset) -> Array:
 
 
 def _fitted_probabilities(outside: Dataset, inside: Dataset, rng: np.random.Generator) -> Array:
-    x, y = store_matrix(inside), outside.y
     if outside.modality == "image":
         return _softmax(_outputs(_model_of(Pool((outside,)), rng), inside))
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    trees = HistGradientBoostingClassifier(random_state=int(rng.integers(2**31 - 1))).fit(store_matrix(outside), y)
+    trees = HistGradientBoostingClassifier(random_state=int(rng.integers(2**31 - 1))).fit(
+        store_matrix(outside), outside.y
+    )
+    x = store_matrix(inside)
     p = np.full((len(x), len(outside.classes)), 1e-9)
     p[:, trees.classes_] = trees.predict_proba(x)
     return np.asarray(p / p.sum(1, keepdims=True))

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, one_hot
 
-from lotgate.attacks._surrogate import WIDTH, SurrogateSteps, batches, surrogate_body
-from lotgate.attacks.attack import Labels, Mask, Planted, Share, class_count, quantise
+from lotgate.attacks._surrogate import SurrogateSteps, climb, fit_surrogate
+from lotgate.attacks.attack import Labels, Mask, Planted, Rows, Share, class_count, quantise
 from lotgate.attacks.patch import Patch
-from lotgate.data import FloatArray
-from lotgate.detectors._de_pois.augment import Conditioner
-from lotgate.detectors._de_pois.mimic import Mimicry
-from lotgate.detectors._de_pois.networks import MimicCritic, mimic_generator
-from lotgate.detectors._de_pois.scaling import Pool
-from lotgate.detectors._de_pois.training import Rule, settle
-from lotgate.detectors.de_pois import DePois
+from lotgate.data import Batch, FloatArray
+from lotgate.detectors._de_pois.networks import MimicCritic
+from lotgate.detectors._de_pois.scaling import Pool, Scaling
+from lotgate.detectors._de_pois.scorer import mimic_outputs
+from lotgate.detectors.de_pois import DePois, Run
 from lotgate.networks import Network
 from lotgate.probe import seeded
-
-TRAINED_LIKE = DePois()
 
 
 class CriticEvasion(Patch):
@@ -48,7 +45,7 @@ class CriticEvasion(Patch):
 
     budget: Share = 16 / 255
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
-    mimic_steps: Annotated[int, Field(ge=1, le=1_000_000)] = TRAINED_LIKE.mimic_steps
+    mimic_steps: Annotated[int, Field(ge=1, le=1_000_000)] = DePois().mimic_steps
     student_steps: SurrogateSteps = 600
     rounds: Annotated[int, Field(ge=1, le=20)] = 3
 
@@ -60,64 +57,44 @@ class CriticEvasion(Patch):
             free = self._outside_the_patch(base.x.shape)
             with seeded(rng) as generator:
                 critic = self._critic(base.x[clean], base.y[clean], classes, generator)
-                base.x[rows] = quantise(self._moved(critic, base.x, rows, free, classes, generator))
+                base.x[rows] = quantise(self._moved(critic, base.x, rows, free, generator))
         return base
 
-    def _moved(
-        self, critic: MimicCritic, x: FloatArray, rows: Mask, free: Mask, classes: int, generator: torch.Generator
-    ) -> FloatArray:
+    def _moved(self, critic: Critic, x: FloatArray, rows: Mask, free: Mask, generator: torch.Generator) -> FloatArray:
         """The planted rows, each time moved by a student that was asked about where the last one moved them, too."""
         asked, moved = x, x[rows]
         for _ in range(self.rounds):
-            student = self._student(critic, asked, classes, generator)
-            parts = np.array_split(x[rows], -(-int(rows.sum()) // 128))
-            moved = np.concatenate([self._believed(student, part, free) for part in parts])
+            student = self._student(critic, asked, generator)
+            moved = self._believed(student, x[rows], free)
             asked = np.concatenate([asked, moved])
         return moved
 
-    def _critic(self, x: FloatArray, y: Labels, classes: int, generator: torch.Generator) -> MimicCritic:
-        """The attacker's own mimic model, trained with De-Pois' parameters."""
-        shown = _shown(torch.from_numpy(x))
-        pool = Pool(shown.half(), one_hot(torch.from_numpy(y), classes).float())
-        shape, like = tuple(shown.shape[1:]), TRAINED_LIKE
-        stage = Mimicry(
-            MimicCritic(shape, classes, like.conditioning),
-            mimic_generator(shape, classes, torch.zeros(1), torch.ones(1)), pool, Conditioner(pool.condition, 0.0),
-            like.batch_size, like.critic_steps, like.gradient_penalty, like.learning_rate, like.mismatched_rate,
-            generator,
-        )  # fmt: skip
-        window = min(like.window, self.mimic_steps)
-        settle(stage, Rule(window, like.mimic_tolerance, self.mimic_steps), keeper=None)
-        return stage.critic.eval().requires_grad_(False)
+    def _critic(self, x: FloatArray, y: Labels, classes: int, generator: torch.Generator) -> Critic:
+        """The attacker's own mimic model, trained as De-Pois trains its own."""
+        like = DePois(mimic_steps=self.mimic_steps, window=min(DePois().window, self.mimic_steps))
+        channels, *sides = x.shape[1:]
+        shape = (channels, *(min(side, like.image_size) for side in sides))
+        scaling = Scaling(shape, classes, torch.zeros(1), torch.ones(1))
+        pool = _pool(scaling, x, y)
+        return Critic(like.mimic(scaling, pool, pool, Run(generator, None, "cpu")), scaling)
 
-    def _student(self, critic: MimicCritic, x: FloatArray, classes: int, generator: torch.Generator) -> Network:
+    def _student(self, critic: Critic, x: FloatArray, generator: torch.Generator) -> Network:
         """Images → (B, K) what the critic says of them under each label, standardised; learned from queries."""
-        labels = torch.eye(classes)
-        with torch.inference_mode():
-            shown = _shown(torch.from_numpy(x))
-            said = torch.stack([_asked(critic, shown, label) for label in labels], dim=1)
-        said = (said - said.mean(0)) / said.std(0).clamp(min=1e-6)
-        student = Network(surrogate_body(x.shape[1:], WIDTH), WIDTH, classes).train()
-        optimiser = torch.optim.AdamW(student.parameters(), 3e-3, weight_decay=5e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 1e-2, total_steps=self.student_steps)
-        for index in batches(len(x), self.student_steps, generator):
-            loss = nn.functional.mse_loss(student(torch.from_numpy(x[index]))[1], said[index])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-        return student.eval().requires_grad_(False)
+        said = np.stack([critic.believes(x, label) for label in range(critic.scaling.classes)], axis=1)
+        wanted = torch.from_numpy(((said - said.mean(0)) / np.maximum(said.std(0), 1e-6)).astype(np.float32))
+
+        def loss(outputs: Tensor, index: Rows) -> Tensor:
+            return nn.functional.mse_loss(outputs, wanted[index])
+
+        return fit_surrogate(x, critic.scaling.classes, loss, generator, steps=self.student_steps)
 
     def _believed(self, student: Network, x: FloatArray, free: Mask) -> FloatArray:
         """(B, C, H, W) within the budget of x where `free`, with a high output for the target label."""
-        start, may_move = torch.from_numpy(x), torch.from_numpy(free)
-        moved = start.clone()
-        for _ in range(self.steps):
-            moved.requires_grad_()
-            (slope,) = torch.autograd.grad(student(moved)[1][:, self.target].sum(), moved)
-            step = moved.detach() + may_move * 2.5 * self.budget / self.steps * slope.sign()
-            moved = torch.clamp(start + (step - start).clamp(-self.budget, self.budget), 0, 1)
-        return np.asarray(moved.detach().numpy())
+
+        def belief(images: Tensor) -> Tensor:
+            return student(images)[1][:, self.target].sum()  # type: ignore[no-any-return]
+
+        return climb(belief, x, self.budget, self.steps, free)
 
     def _outside_the_patch(self, shape: tuple[int, ...]) -> Mask:
         """(C, H, W) pixels that the trigger does not set: black and white images differ there when stamped."""
@@ -126,12 +103,18 @@ class CriticEvasion(Patch):
         return np.asarray(black != white)
 
 
-def _shown(x: Tensor) -> Tensor:
-    """(B, C, h, w) as De-Pois looks at images: sides above its `image_size` are averaged down."""
-    height, width = (min(side, TRAINED_LIKE.image_size) for side in x.shape[2:])
-    return x if x.shape[2:] == (height, width) else adaptive_avg_pool2d(x, (height, width))
+@dataclass(frozen=True, eq=False)
+class Critic:
+    """A mimic model, and how images are shown to it."""
+
+    network: MimicCritic
+    scaling: Scaling
+
+    def believes(self, x: FloatArray, label: int) -> npt.NDArray[np.float64]:
+        """(N,) its outputs for images under one label."""
+        return mimic_outputs(self.network, _pool(self.scaling, x, np.full(len(x), label)), "cpu")
 
 
-def _asked(critic: MimicCritic, shown: Tensor, label: Tensor) -> Tensor:
-    """(N,) the critic's output for every image under one label."""
-    return torch.cat([critic(part, label.expand(len(part), -1)) for part in torch.split(shown, 256)])
+def _pool(scaling: Scaling, x: FloatArray, y: Labels) -> Pool:
+    batch = Batch(np.arange(len(x)).astype(str), x, y)
+    return Pool(scaling.samples(batch), scaling.condition(y))

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from lotgate.attacks._surrogate import SurrogateSteps, train_surrogate
+from lotgate.attacks._surrogate import SurrogateSteps, climb, train_surrogate
 from lotgate.attacks.attack import (
     Labels,
     Planted,
@@ -68,12 +68,9 @@ class LabelConsistent(CleanLabelBackdoor):
 
     def _doubtful(self, network: Network, x: FloatArray, y: Labels) -> FloatArray:
         """(B, C, H, W) within the budget of x, with a high loss for the true label."""
-        clean, truth = torch.from_numpy(x), torch.from_numpy(y)
-        moved = clean.clone()
-        for _ in range(self.steps):
-            moved.requires_grad_()
-            loss = nn.functional.cross_entropy(network(moved)[1], truth, reduction="sum")
-            (slope,) = torch.autograd.grad(loss, moved)
-            step = moved.detach() + 2.5 * self.budget / self.steps * slope.sign()
-            moved = torch.clamp(clean + (step - clean).clamp(-self.budget, self.budget), 0, 1)
-        return np.asarray(moved.detach().numpy())
+        truth = torch.from_numpy(y)
+
+        def doubt(images: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(network(images)[1], truth, reduction="sum")
+
+        return climb(doubt, x, self.budget, self.steps)

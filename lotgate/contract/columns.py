@@ -17,6 +17,10 @@ from lotgate.ingest.labels import as_numbers, as_text
 
 Mask = npt.NDArray[np.bool_]
 PASS_IMAGES = 256
+#: Trusted values from which on they tell a rule: a range, if so many are not the commonest one, or that there is one.
+INFORMATIVE_ROWS = 20
+#: Up to this share of trusted rows may be alone with a value, and what all others show is a rule still.
+NATURAL_RATE = 0.01
 
 
 @dataclass(frozen=True, eq=False)

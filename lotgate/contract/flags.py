@@ -15,8 +15,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binom
 
-from lotgate.contract.columns import Column, Mask, readable
-from lotgate.contract.idle import INFORMATIVE_ROWS, NATURAL_RATE, IdleColumn
+from lotgate.contract.columns import INFORMATIVE_ROWS, NATURAL_RATE, Column, Mask, readable
+from lotgate.contract.idle import IdleColumn
 from lotgate.contract.settings import ContractSettings
 from lotgate.data import Dataset
 

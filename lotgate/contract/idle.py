@@ -21,17 +21,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom, poisson
 
-from lotgate.contract.columns import Mask, feature_names, raw_columns, raw_names
+from lotgate.contract.columns import INFORMATIVE_ROWS, NATURAL_RATE, Mask, feature_names, raw_columns, raw_names
 from lotgate.data import Dataset
 from lotgate.ingest.encoding import FEWEST_FOR_IDENTIFIER, NUMBERS, kind_of_column
 from lotgate.ingest.intake import MISSING
 from lotgate.ingest.labels import as_numbers, as_text
 
 Habit = Literal["constant", "void", "distinct"]
-#: Trusted rows from which on one value, or none, is taken for a rule.
-INFORMATIVE_ROWS = 20
-#: Up to this share of trusted rows may be alone with a value, and "always the same" is still a rule of the table.
-NATURAL_RATE = 0.01
 #: Share of a lot's rows beyond which departing is what the lot does.
 MOSTLY = 0.2
 #: Probability, over all such columns, that more rows depart from a rule than a clean lot's do.

@@ -157,7 +157,7 @@ class DePois(Detector):
         with seeded(rng) as generator:
             run = Run(generator, self._keeper(evidence, generator), device)
             augmented = self._augment(scaling, pool, len(evidence.suspect), run)
-            critic = self._mimic(scaling, augmented, pool, run)
+            critic = self.mimic(scaling, augmented, pool, run)
         return make_scorer(
             critic, scaling, augmented, scaling.pool(heldout),
             standardise=self.standardise, boundary=self.boundary, two_sided=self.two_sided, z_s=self.z_s,
@@ -212,14 +212,14 @@ class DePois(Detector):
         settle(stage, Rule(self.window, self.augment_tolerance, self.augment_steps), run.keeper)
         return pool + stage.sample(missing)
 
-    def _mimic(
+    def mimic(
         self,
         scaling: Scaling,
         augmented: Pool,
         pool: Pool,
         run: Run,
     ) -> MimicCritic:
-        """D_w, trained on S_aug."""
+        """D_w, trained on S_aug; `pool`: trusted rows, whose range its generator keeps to."""
         stage = Mimicry(
             MimicCritic(scaling.shape, scaling.width, self.conditioning),
             mimic_generator(scaling.shape, scaling.width, *value_range(pool)),
