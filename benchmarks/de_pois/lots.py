@@ -76,7 +76,7 @@ def draw(dataset: str, trusted: float, seed: int) -> Dealt:
     """
     samples = load(dataset)
     case = _case(dataset, trusted, seed)
-    lot, vetted, spare = deal(case, _pool(samples, case))
+    lot, vetted, spare, _ = deal(case, _pool(samples, case))
     return Dealt(*(Rows(*samples.take(rows)) for rows in (lot, vetted, spare)), samples.names)
 
 

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from benchmarks.de_pois.conventions import both, implied, in_paper, planted_share, positive_share
-from benchmarks.de_pois.lots import Dealt, Rows, as_dataset, as_evidence, poison, spoiled
+from benchmarks.de_pois.lots import SIZES, Dealt, Rows, as_dataset, as_evidence, draw, poison, spoiled
 from benchmarks.de_pois.page import page
 from benchmarks.de_pois.parts import PARTS, Job, jobs
 from benchmarks.de_pois.peers import ask, peers_of
 from benchmarks.de_pois.reading import CLAIMS
 from benchmarks.de_pois.results import published, read_rows, with_job, write_rows
 from benchmarks.de_pois.variants import VARIANTS, Parts, Variant, fit
+from benchmarks.detection.data import Samples
 
 
 def test_the_same_flags_count_differently_in_the_two_conventions() -> None:
@@ -77,6 +78,19 @@ def test_jobs_are_named_apart_and_shared_between_parts() -> None:
 def _two_classes(n: int, rng: np.random.Generator) -> Rows:
     y = np.arange(n) % 2
     return Rows((rng.normal(size=(n, 2)) + 4 * y[:, None]).astype(np.float32), y.astype(np.int64))
+
+
+def test_a_draw_parts_the_rows_and_keeps_the_lot_at_every_trusted_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbered = np.arange(900, dtype=np.float32)[:, None]
+    samples = Samples(numbered, np.arange(900) % 2, ("no", "yes"), ("number",))
+    monkeypatch.setattr("benchmarks.de_pois.lots.load", lambda name: samples)
+    few, many = draw("fourclass", 0.05, seed=20), draw("fourclass", 0.3, seed=20)
+    parts = [set(part.x[:, 0].tolist()) for part in (many.clean, many.trusted, many.spare)]
+    assert [len(part) for part in parts] == [SIZES["fourclass"], 180, 120]
+    assert not parts[0] & parts[1]
+    assert not (parts[0] | parts[1]) & parts[2]
+    assert np.array_equal(few.clean.x, many.clean.x)
+    assert len(few.trusted.x) == 30
 
 
 def test_a_lot_holds_the_papers_rate_and_every_judge_answers_for_every_row(tmp_path: Path) -> None:
