@@ -19,13 +19,14 @@ import torch
 from scipy.stats import ks_2samp
 from torch import nn
 
-from lotgate.crossfit import FOLDS, SALT, CrossFit, Ensemble
+from lotgate.crossfit import FOLDS, SALT, CrossFit, Ensemble, contradiction
 from lotgate.data import Dataset, Modality, Pool, Task, fold_of
 from lotgate.detector import Detector, Evidence, scan, score_all
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS
 from lotgate.networks import Network
 from lotgate.probe import FeatureMap, Probe
+from lotgate.statements import Statement, statement_of
 
 Claim = Literal["backdoor", "outliers", "flips", "nothing"]
 Floats = npt.NDArray[np.float32]
@@ -73,7 +74,8 @@ def example(
     half = len(trusted) // 2
     crossfit = _transparent_crossfit(suspect, trusted) if task == "classification" else None
     reference, heldout = trusted.select(trusted.ids[:half]), trusted.select(trusted.ids[half:])
-    evidence = Evidence(suspect, reference, heldout, probe, twin, crossfit)
+    statements = None if crossfit is None else _transparent_statements(suspect, trusted, crossfit)
+    evidence = Evidence(suspect, reference, heldout, probe, twin, crossfit, statements=statements)
     return Example(evidence, planted)
 
 
@@ -166,6 +168,22 @@ def _transparent_crossfit(suspect: Dataset, trusted: Dataset) -> CrossFit:
         return Ensemble(asked.probes, {d.store: asked.logits(d.batch(np.arange(len(d)))) for d in (suspect, trusted)})
 
     return CrossFit(ensemble(suspect, trusted), ensemble(trusted), ensemble(trusted))
+
+
+def _transparent_statements(suspect: Dataset, trusted: Dataset, crossfit: CrossFit) -> dict[str, Statement]:
+    """What the sifted models contradict, and the distance to the mean of the trusted rows of the sample's class."""
+    whole = {d: d.batch(np.arange(len(d))) for d in (suspect, trusted)}
+    flat = {d: batch.x.reshape(len(batch), -1) for d, batch in whole.items()}
+    means = {c: flat[trusted][trusted.y == c].mean(axis=0) for c in np.unique(trusted.y)}
+
+    def distance(dataset: Dataset) -> npt.NDArray[np.float64]:
+        centres = np.stack([means[c] for c in dataset.y])
+        return np.asarray(np.linalg.norm(flat[dataset] - centres, axis=1), np.float64)
+
+    return {
+        "disagreement": statement_of([(d, contradiction(crossfit.sifted.log_p(b), b.y)) for d, b in whole.items()]),
+        "trusted_distance": statement_of([(d, distance(d)) for d in whole]),
+    }
 
 
 def _nearest_mean(x: Floats, y: npt.NDArray[Any], classes: int) -> tuple[torch.Tensor, torch.Tensor]:

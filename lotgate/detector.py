@@ -7,7 +7,7 @@ batch, now or later. There is no field for ground truth anywhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
@@ -23,10 +23,11 @@ from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
+from lotgate.statements import Statement, statement_of
 from lotgate.surplus import Ranked, of_surplus
 from lotgate.tails import LIGHTEST, Shapes
 
-Need = Literal["trusted", "probe", "twin", "crossfit"]
+Need = Literal["trusted", "probe", "twin", "crossfit", "statements"]
 Scores = npt.NDArray[np.float64]
 SCAN_BATCH = 512
 
@@ -44,6 +45,7 @@ class Evidence:
         crossfit: models of lot and trusted rows that answer for rows they never saw; classification with a trusted
             set only, else None.
         shift: whether the lot is drawn like the trusted rows; none is known where there is no crossfit.
+        statements: what detectors that judged before scored lot and trusted rows, by name; None where none did.
     """
 
     suspect: Dataset
@@ -53,6 +55,7 @@ class Evidence:
     twin: Probe | None = None
     crossfit: CrossFit | None = None
     shift: Shift = NO_SHIFT
+    statements: Mapping[str, Statement] | None = None
 
 
 class Scorer(Protocol):
@@ -140,6 +143,8 @@ class Detector(BaseModel):
     lotgate.surplus. For cross-fitted ones."""
     needs_contradiction: ClassVar[bool] = False
     """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
+    hears: ClassVar[tuple[str, ...]] = ()
+    """Detectors whose statements it weighs: they judge before it."""
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         """Learns from the evidence; keeps nothing on the detector itself.
@@ -156,7 +161,8 @@ class Detector(BaseModel):
     def require(self, evidence: Evidence) -> None:
         """Raises InputError naming what is missing from the evidence."""
         needs = self.needs | ({"heldout"} if "trusted" in self.needs else set())
-        missing = sorted(need for need in needs if getattr(evidence, need) is None)
+        unheard = {f"statement of {name}" for name in self.hears if name not in (evidence.statements or {})}
+        missing = sorted({need for need in needs if getattr(evidence, need) is None} | unheard)
         if missing:
             raise InputError(
                 f"{self.name} needs {', '.join(missing)}",
@@ -182,10 +188,12 @@ class Judgement(NamedTuple):
         findings: one per sample (see `findings_frame`).
         unjudged: names of the lot's classes whose single samples it says nothing of (p = 1): most of their trusted rows
             look odd to it, too (lotgate.calibration.class_inflation).
+        statement: what it scored the lot's and all trusted rows; None where its models have seen these.
     """
 
     findings: pd.DataFrame
     unjudged: tuple[str, ...] = ()
+    statement: Statement | None = None
 
 
 def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
@@ -193,13 +201,19 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     in a shifted lot; with P_OF_CLASS, where the detector counts a surplus and the lot is drawn like the trusted rows.
     """
     findings, shifted = score_dataset(detector.name, scorer, evidence.suspect), evidence.shift.certain
-    lot, known = beside_trusted(findings["p_value"].to_numpy(np.float64), detector, scorer, evidence)
+    unseen = _unseen(detector, evidence)
+    scores = score_all(scorer, unseen) if unseen else NO_SCORES
+    lot, known = _beside_trusted(findings["p_value"].to_numpy(np.float64), scorer, scores, unseen, evidence)
     findings = findings.assign(p_value=in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values)
     if known is None:
         return Judgement(findings)
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
-    return Judgement(findings, _unjudged(known, evidence.suspect))
+    statement = None
+    if detector.crossfitted:
+        parts = np.split(scores, np.cumsum([len(d) for d in unseen])[:-1])
+        statement = statement_of([(evidence.suspect, findings["score"].to_numpy()), *zip(unseen, parts, strict=True)])
+    return Judgement(findings, _unjudged(known, evidence.suspect), statement)
 
 
 def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:
@@ -210,19 +224,27 @@ def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:
     return tuple(suspect.classes[c] for c in np.unique(suspect.y) if np.isinf(inflation[c]))
 
 
-def beside_trusted(
-    scored: Scores, detector: Detector, scorer: Scorer, evidence: Evidence
-) -> tuple[Ranked, Ranked | None]:
-    """The suspect samples, whose scores have these p-values, and the trusted rows that the scorer's models have not
-    seen, both with p-values that are right in each class; None where there are no such rows or they tell nothing.
+def _unseen(detector: Detector, evidence: Evidence) -> list[Dataset]:
+    """The trusted rows that the detector's models have not seen; none where nothing is asked of them: of targets
+    without a surplus to count.
     """
-    suspect = evidence.suspect
-    classes, y = suspect.task == "classification", _classes((suspect,))
-    unseen = [d for d in (evidence.heldout, evidence.trusted if detector.crossfitted else None) if d is not None]
-    if not any(map(len, unseen)) or not (classes or detector.counts_surplus):
+    if evidence.suspect.task != "classification" and not detector.counts_surplus:
+        return []
+    parts = (evidence.heldout, evidence.trusted if detector.crossfitted else None)
+    return [part for part in parts if part is not None and len(part)]
+
+
+def _beside_trusted(
+    scored: Scores, scorer: Scorer, scores: Scores, unseen: Sequence[Dataset], evidence: Evidence
+) -> tuple[Ranked, Ranked | None]:
+    """The suspect samples, whose scores have these p-values, and the unseen trusted rows, which have these scores, both
+    with p-values that are right in each class; None where there are no such rows.
+    """
+    suspect, y = evidence.suspect, _classes((evidence.suspect,))
+    if not unseen:
         return Ranked(scored, scored, y), None
-    known, known_y = scorer.p_value(score_all(scorer, unseen)), _classes(unseen)
-    if not classes:
+    known, known_y = scorer.p_value(scores), _classes(unseen)
+    if suspect.task != "classification":
         return Ranked(scored, scored, y), Ranked(known, known, known_y)
     lot, trusted = (
         Ranked(p, in_each_class(p, of, known, known_y, len(suspect.classes)), of)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 
@@ -25,6 +29,16 @@ def write_table(path: Path, table: pd.DataFrame) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = _draft(path)
     table.to_parquet(draft, index=False)
+    draft.replace(path)
+    return path
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
+    """Replaces `path` by these arrays as `.npz`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(path)
+    with draft.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
     draft.replace(path)
     return path
 

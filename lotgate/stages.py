@@ -37,6 +37,7 @@ from lotgate.report import report as write_report
 from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
 from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_checks, shift_words
+from lotgate.statements import Statement, load_statement, save_statement
 from lotgate.vetting import (
     doubt_check,
     doubt_labels,
@@ -53,6 +54,7 @@ from lotgate.vetting import (
 log = logging.getLogger("lotgate")
 
 CONTEXT_FINDINGS = Path("work/context_findings.parquet")
+STATEMENTS = Path("work/statements")
 STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expectations", "prefect", "dvc")
 
 
@@ -141,10 +143,10 @@ def gather(run: Path, settings: Settings) -> Path:
 
 
 def detectors_for(run: Path, settings: Settings) -> list[str]:
-    """The detectors to run on this lot: voters first, then those that only report."""
+    """The detectors to run on this lot: voters first, then those that only report; before each, whom it hears."""
     suspect = Dataset.load(run / "work/lot")
-    wanted = dict.fromkeys((*settings.policy.voters, *settings.detectors))
-    return [name for name in wanted if not _skipped(settings, name, suspect)]
+    asked = [n for n in (*settings.policy.voters, *settings.detectors) if not _skipped(settings, n, suspect)]
+    return list(dict.fromkeys(name for n in asked for name in (*BY_NAME[n].hears, n)))
 
 
 def detect(run: Path, detector: str, settings: Settings) -> Path:
@@ -157,6 +159,8 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
         folder = run / "work/findings"
         for suffix in ("parquet", "json", "error"):  # of an earlier fit: beside a failure they would vote
             (folder / f"{detector}.{suffix}").unlink(missing_ok=True)
+        statement = run / STATEMENTS / f"{detector}.npz"
+        statement.unlink(missing_ok=True)
         try:
             made = settings.detector(detector)
             if "checkpoint" in type(made).model_fields:
@@ -171,6 +175,8 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
         threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
         said = {"threshold": threshold, "unjudged": judged.unjudged}
         write_text(folder / f"{detector}.json", json.dumps(said))
+        if judged.statement is not None:
+            save_statement(judged.statement, statement, _stores(evidence))
         return write_table(folder / f"{detector}.parquet", judged.findings)
 
 
@@ -322,7 +328,10 @@ def load_evidence(run: Path, settings: Settings) -> Evidence:
     probe = _load_probe(run / "work/probe", settings, evidence)
     twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
     crossfit = _load_crossfit(run / "work/crossfit", settings, evidence)
-    found = replace(evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT)
+    found = replace(
+        evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT,
+        statements=_load_statements(run / STATEMENTS, evidence),
+    )  # fmt: skip
     return without_doubted(found, load_doubt(run))
 
 
@@ -373,6 +382,12 @@ def _load_crossfit(folder: Path, settings: Settings, evidence: Evidence) -> Cros
     if evidence.trusted is None or evidence.suspect.task != "classification":
         return None
     return load_crossfit(folder, settings.probe, evidence.suspect, _stores(evidence))
+
+
+def _load_statements(folder: Path, evidence: Evidence) -> dict[str, Statement] | None:
+    """By detector; None where none has made one."""
+    stores = _stores(evidence)
+    return {path.stem: load_statement(path, stores) for path in sorted(folder.glob("*.npz"))} or None
 
 
 def _stores(evidence: Evidence) -> dict[str, Path]:

@@ -21,10 +21,11 @@ Floats = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 
 LEVEL = 0.005  # how often at most anything is said of a lot that is like the trusted rows
-COST = 1.0  # how many found rows a clean one is worth: up to the limit, suspects are more likely poison than not
+COST = 2.0  # how many found rows a clean one is worth
 MOST_CLEAN = 0.02  # of the lot: clean rows that may lie beyond a limit
 SUSPICIOUS = 0.5  # p-values from here on are of rows that nothing speaks against
 ALONE = 0.35  # expected share of clean rows among those that are accused singly, and so explain a surplus
+EVEN = 1.0  # found rows that a clean one is worth there: up to the limit, suspects are more likely poison than not
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def of_surplus(lot: Ranked, trusted: Ranked) -> Floats:
 
     Rows that are accused singly are not counted, of either kind.
     """
-    _, alone = best_limit(lot.p_values, ALONE, COST, MOST_CLEAN)
+    _, alone = best_limit(lot.p_values, ALONE, EVEN, MOST_CLEAN)
     left, trusted_left = lot.p_values > alone, trusted.p_values > alone
     found, classes = np.ones(len(lot.y)), np.unique(lot.y)
     for c in classes:

@@ -2,6 +2,7 @@
 
 from lotgate.detector import Detector
 from lotgate.detectors.activation_clustering import ActivationClustering
+from lotgate.detectors.corroboration import Corroboration
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
@@ -23,4 +24,5 @@ DETECTORS: tuple[type[Detector], ...] = (
     SharedPattern,
     SharedTexture,
     SharedDetail,
+    Corroboration,
 )

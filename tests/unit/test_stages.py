@@ -194,6 +194,31 @@ def test_what_a_failed_detector_left_behind_does_not_vote(judged: tuple[Path, Se
     assert stages.gate(run, settings).passed
 
 
+def test_who_is_heard_judges_first_with_or_without_a_vote(judged: tuple[Path, Settings]) -> None:
+    run, settings = judged
+    witnesses = ["disagreement", "trusted_distance"]
+    for voters in (["corroboration"], ["corroboration", "disagreement"], ["spectral_signatures", "corroboration"]):
+        policy = settings.policy.model_copy(update={"voters": tuple(voters)})
+        order = stages.detectors_for(run, settings.model_copy(update={"policy": policy}))
+        assert set(order) == {*voters, *witnesses} and len(order) == len(set(order))
+        assert order.index("corroboration") > max(order.index(name) for name in witnesses)
+
+
+def test_nobody_weighs_what_a_witness_said_of_another_fit(judged: tuple[Path, Settings], tmp_path: Path) -> None:
+    """A witness that fails takes back what it said, so that who hears it fails, too."""
+    run, settings = tmp_path / "run", judged[1]
+    shutil.copytree(judged[0], run)
+    for name in ("disagreement", "trusted_distance", "corroboration"):
+        assert stages.detect(run, name, settings).suffix == ".parquet"
+    weights = run / "work/crossfit/sifted/0/weights.safetensors"
+    kept = weights.read_bytes()
+    weights.unlink()
+    assert stages.detect(run, "disagreement", settings).suffix == ".error"
+    weights.write_bytes(kept)
+    written = stages.detect(run, "corroboration", settings)
+    assert written.suffix == ".error" and "statement of disagreement" in written.read_text()
+
+
 def test_no_trusted_set_and_too_few_rows_are_said(tmp_path: Path) -> None:
     lot, trusted = digit_lots(tmp_path, 40, 40)
     run_folder.open_run(tmp_path / "run")
