@@ -84,7 +84,7 @@ class Policy(BaseModel):
         "shared_pattern": 0.25,
         "shared_texture": 0.25,
         "shared_detail": 0.25,
-        "corroboration": 0.7,
+        "corroboration": 0.5,
     }
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
