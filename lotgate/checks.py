@@ -74,7 +74,7 @@ def example(
     half = len(trusted) // 2
     crossfit = _transparent_crossfit(suspect, trusted) if task == "classification" else None
     reference, heldout = trusted.select(trusted.ids[:half]), trusted.select(trusted.ids[half:])
-    statements = None if crossfit is None else _transparent_statements(suspect, trusted, crossfit)
+    statements = {} if crossfit is None else _transparent_statements(suspect, trusted, crossfit)
     evidence = Evidence(suspect, reference, heldout, probe, twin, crossfit, statements=statements)
     return Example(evidence, planted)
 
@@ -288,9 +288,13 @@ def check_findings_are_whole(detector: Detector, folder: Path, modality: Modalit
 def check_names_missing_evidence(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
     """What is needed and missing is named."""
     evidence = example(folder, "nothing", modality=modality, task=task).evidence
-    for need in sorted(detector.needs):
+    lacking: dict[str, Evidence] = {need: _without(evidence, need) for need in sorted(detector.needs)}
+    for name in detector.hears:
+        others = {k: said for k, said in evidence.statements.items() if k != name}
+        lacking[name] = replace(evidence, statements=others)
+    for need, lacks in lacking.items():
         try:
-            scan(detector, _without(evidence, need), np.random.default_rng(0))
+            scan(detector, lacks, np.random.default_rng(0))
         except InputError as error:
             assert need in str(error), f"{detector.name} does not name {need}: {error}"
         else:

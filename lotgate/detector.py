@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from lotgate.statements import Statement, statement_of
 from lotgate.surplus import Ranked, of_surplus
 from lotgate.tails import LIGHTEST, Shapes
 
-Need = Literal["trusted", "probe", "twin", "crossfit", "statements"]
+Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
 SCAN_BATCH = 512
 
@@ -45,7 +45,7 @@ class Evidence:
         crossfit: models of lot and trusted rows that answer for rows they never saw; classification with a trusted
             set only, else None.
         shift: whether the lot is drawn like the trusted rows; none is known where there is no crossfit.
-        statements: what detectors that judged before scored lot and trusted rows, by name; None where none did.
+        statements: what detectors that judged before scored lot and trusted rows, by name.
     """
 
     suspect: Dataset
@@ -55,7 +55,7 @@ class Evidence:
     twin: Probe | None = None
     crossfit: CrossFit | None = None
     shift: Shift = NO_SHIFT
-    statements: Mapping[str, Statement] | None = None
+    statements: Mapping[str, Statement] = field(default_factory=dict)
 
 
 class Scorer(Protocol):
@@ -150,7 +150,7 @@ class Detector(BaseModel):
         """Learns from the evidence; keeps nothing on the detector itself.
 
         Raises:
-            InputError: evidence that `needs` names is missing, or there is too little of it.
+            InputError: evidence that `needs` or `hears` names is missing, or there is too little of it.
         """
         raise TypeError(f"{type(self).__name__} does not say how it fits")
 
@@ -161,13 +161,14 @@ class Detector(BaseModel):
     def require(self, evidence: Evidence) -> None:
         """Raises InputError naming what is missing from the evidence."""
         needs = self.needs | ({"heldout"} if "trusted" in self.needs else set())
-        unheard = {f"statement of {name}" for name in self.hears if name not in (evidence.statements or {})}
-        missing = sorted({need for need in needs if getattr(evidence, need) is None} | unheard)
-        if missing:
+        absent = sorted(need for need in needs if getattr(evidence, need) is None)
+        unheard = [f"the statement of {name}" for name in self.hears if name not in evidence.statements]
+        if missing := [*absent, *unheard]:
+            remedy = "give a trusted set (--trusted)" if absent else "see why there is none"
             raise InputError(
                 f"{self.name} needs {', '.join(missing)}",
                 where="evidence",
-                action="give a trusted set (--trusted), or take the detector out of `policy.voters`",
+                action=f"{remedy}, or take the detector out of `policy.voters`",
             )
 
 

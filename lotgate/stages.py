@@ -384,10 +384,9 @@ def _load_crossfit(folder: Path, settings: Settings, evidence: Evidence) -> Cros
     return load_crossfit(folder, settings.probe, evidence.suspect, _stores(evidence))
 
 
-def _load_statements(folder: Path, evidence: Evidence) -> dict[str, Statement] | None:
-    """By detector; None where none has made one."""
-    stores = _stores(evidence)
-    return {path.stem: load_statement(path, stores) for path in sorted(folder.glob("*.npz"))} or None
+def _load_statements(folder: Path, evidence: Evidence) -> dict[str, Statement]:
+    """By detector."""
+    return {path.stem: load_statement(path, _stores(evidence)) for path in sorted(folder.glob("*.npz"))}
 
 
 def _stores(evidence: Evidence) -> dict[str, Path]:

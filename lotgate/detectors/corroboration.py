@@ -46,7 +46,7 @@ class Corroboration(Detector):
     name: ClassVar = "corroboration"
     modalities: ClassVar = frozenset({"image"})
     tasks: ClassVar = frozenset({"classification"})
-    needs: ClassVar = frozenset({"trusted", "statements"})
+    needs: ClassVar = frozenset({"trusted"})
     hears: ClassVar = ("disagreement", "trusted_distance")
     crossfitted: ClassVar = True
     counts_surplus: ClassVar = True
@@ -56,7 +56,6 @@ class Corroboration(Detector):
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
-        assert evidence.statements is not None  # require() has checked it
         vetted = tuple(d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d))
         rows = (evidence.suspect, *vetted)
         y = np.concatenate([d.y for d in rows])

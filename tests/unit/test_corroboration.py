@@ -60,7 +60,6 @@ def test_ranks_are_within_the_class() -> None:
 def test_what_neither_witness_is_sure_of_convicts_together(tmp_path: Path) -> None:
     evidence, planted = heard(tmp_path, 1, together=0.0, planted=12)
     p, _ = found(evidence)
-    assert evidence.statements is not None
     scores = [said.of_all((evidence.suspect,)) for said in evidence.statements.values()]
     alone = [(s[~planted] >= np.median(s[planted])).mean() for s in scores]
     assert np.median(p[planted]) < 0.6 * min(alone)
@@ -95,7 +94,6 @@ def test_a_lot_that_is_not_drawn_like_the_trusted_rows_is_not_accused(tmp_path: 
 
 def test_a_witness_that_said_nothing_is_named(tmp_path: Path) -> None:
     evidence, _ = heard(tmp_path, 1, together=0.0, planted=12)
-    assert evidence.statements is not None
     alone = {name: said for name, said in evidence.statements.items() if name != "trusted_distance"}
     with pytest.raises(InputError, match="statement of trusted_distance"):
         Corroboration().fit(replace(evidence, statements=alone), RNG(0))

@@ -87,9 +87,9 @@ def test_what_single_rows_explain_is_no_surplus() -> None:
 
 def test_no_limit_leaves_more_clean_rows_than_allowed() -> None:
     """With ten trusted rows of a class, what lies beyond all of them holds a twelfth of its clean ones."""
-    lot, trusted = np.concatenate([np.zeros(40), np.linspace(0.1, 1, 160)]), np.linspace(0.05, 1, 10)
-    assert surplus(lot, trusted, most_clean=200 / 12 - 1)[0] == 1
-    p, limit = surplus(lot, trusted, most_clean=200 / 12)
+    lot, trusted = np.concatenate([np.zeros(80), np.linspace(0.1, 1, 160)]), np.linspace(0.05, 1, 10)
+    assert surplus(lot, trusted, most_clean=240 / 12 - 1)[0] == 1
+    p, limit = surplus(lot, trusted, most_clean=240 / 12)
     assert p < 0.15
     assert limit == 0
 
