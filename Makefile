@@ -48,7 +48,7 @@ bench: .venv/bench
 bench-speed: .venv/bench
 	$(BIN)/python -m benchmarks.speed
 
-# De-Pois' own tables beside ours → docs/de-pois-tables.md; half an hour, goes on where it was. `PART=figure_8` runs a part.
+# De-Pois' own tables beside ours → docs/de-pois-tables.md; forty minutes, goes on where it was. `PART=figure_8` runs a part.
 bench-de-pois: .venv/bench
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.de_pois $(if $(PART),--only $(PART))
 

@@ -1,4 +1,4 @@
-"""What is measured: the jobs of each part, few points and few seeds: half an hour of one core for all of it."""
+"""What is measured: the jobs of each part, few points and few seeds: forty minutes of one core for all of it."""
 
 from __future__ import annotations
 
