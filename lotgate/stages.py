@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lotgate import __version__
 from lotgate.context import Context, context_check, context_words, load_union, part_verdicts, read_context, summarise
 from lotgate.contract import contract as make_contract
 from lotgate.crossfit import CrossFit, load_crossfit, map_answers, train_crossfit
@@ -38,6 +35,7 @@ from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close
 from lotgate.settings import BY_NAME, Settings
 from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_checks, shift_words
 from lotgate.statements import Statement, load_statement, save_statement
+from lotgate.versions import versions
 from lotgate.vetting import (
     doubt_check,
     doubt_labels,
@@ -55,7 +53,6 @@ log = logging.getLogger("lotgate")
 
 CONTEXT_FINDINGS = Path("work/context_findings.parquet")
 STATEMENTS = Path("work/statements")
-STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expectations", "prefect", "dvc")
 
 
 def ingest(
@@ -349,17 +346,6 @@ def timed(run: Path, step: str) -> Iterator[None]:
     seconds = round(time.perf_counter() - start, 3)
     write_text(run / f"work/seconds/{step}.json", json.dumps({"at": time.time(), "seconds": seconds}))
     log.info("%s: %.1f s", step, seconds)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Lotgate and of what its results depend on."""
-    found = {"lotgate": __version__, "python": platform.python_version()}
-    for name in STACK:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
 
 
 def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], settings: Settings) -> None:

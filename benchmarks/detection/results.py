@@ -15,7 +15,7 @@ from benchmarks.detection.data import BUILD, ROOT
 from benchmarks.detection.measures import GRID
 from lotgate.files import write_text
 from lotgate.settings import Settings
-from lotgate.stages import versions
+from lotgate.versions import versions
 
 RESULTS = Path(__file__).with_name("results")
 PEER_STACK = ("adversarial-robustness-toolbox", "cleanlab", "pyod")

@@ -25,7 +25,7 @@ from benchmarks.detection.downstream import training_cost
 from lotgate.attacks import write_image_folder
 from lotgate.data import Dataset
 from lotgate.detectors import DETECTORS
-from lotgate.stages import versions
+from lotgate.versions import versions
 
 HOME = BUILD / "speed"
 SETTINGS = HOME / "params.yaml"

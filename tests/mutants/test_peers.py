@@ -336,7 +336,8 @@ def test_a_voter_that_saw_only_part_of_the_lot_fails_the_gate(
 
 def test_no_ground_truth_reaches_a_detector() -> None:
     """9. There is no field that could hold it, and nothing else is handed over."""
-    assert {f.name for f in fields(Evidence)} == {"suspect", "trusted", "heldout", "probe", "twin", "crossfit", "shift"}
+    held = {"suspect", "trusted", "heldout", "probe", "twin", "crossfit", "shift", "statements"}
+    assert {f.name for f in fields(Evidence)} == held
     assert {f.name for f in fields(Batch)} == {"ids", "x", "y", "store", "rows"}
     assert list(inspect.signature(Detector.fit).parameters) == ["self", "evidence", "rng"]
     assert list(inspect.signature(Scorer.score).parameters) == ["self", "batch"]
