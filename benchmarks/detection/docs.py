@@ -109,7 +109,16 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     words = (
         f"**It votes by default**, with weight {policy.weight(detector.name):g}: its first word may err by {rate:.1%}"
     )
-    return f"> {words}. {applies}\n>\n> {row}"
+    unseen = f" {UNSEEN[detector.name]}" if entry.earns is False and detector.name in UNSEEN else ""
+    return f"> {words}. {applies}\n>\n> {row}{unseen}"
+
+
+#: Voters that the rule, which counts what each flags by itself, does not do justice, with what else was measured.
+UNSEEN = {
+    "corroboration": "It votes for what it adds under the policy, in reserve and of classes as a whole, which that "
+    "rule does not see: [decision 26](../decisions/0026-corroboration.md) measured verdicts with and without it, on "
+    "tune lots; on report lots that is still to be done.",
+}
 
 
 def _row_in_words(entry: Standing, extent: str) -> str:
