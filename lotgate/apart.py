@@ -108,7 +108,7 @@ class StandsApart(Detector):
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
         assert evidence.crossfit is not None  # require() has checked it
-        vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d)]
+        vetted = evidence.vetted
         pool = Pool((evidence.suspect, *vetted))
         basis = fit_basis(pool, self.view(pool, rng), self.axes, rng)
         lot = _rows(basis, evidence.crossfit, _sample(evidence.suspect, MOST_ROWS, rng), trusted=False)

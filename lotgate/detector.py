@@ -45,7 +45,7 @@ class Evidence:
         crossfit: models of lot and trusted rows that answer for rows they never saw; classification with a trusted
             set only, else None.
         shift: whether the lot is drawn like the trusted rows; none is known where there is no crossfit.
-        statements: what detectors that judged before scored lot and trusted rows, by name.
+        statements: what those that a detector `hears` scored lot and trusted rows, by name.
     """
 
     suspect: Dataset
@@ -56,6 +56,11 @@ class Evidence:
     crossfit: CrossFit | None = None
     shift: Shift = NO_SHIFT
     statements: Mapping[str, Statement] = field(default_factory=dict)
+
+    @property
+    def vetted(self) -> tuple[Dataset, ...]:
+        """The trusted rows, in as many parts as hold any."""
+        return tuple(part for part in (self.trusted, self.heldout) if part is not None and len(part))
 
 
 class Scorer(Protocol):

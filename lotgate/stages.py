@@ -34,7 +34,7 @@ from lotgate.report import report as write_report
 from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
 from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_checks, shift_words
-from lotgate.statements import Statement, load_statement, save_statement
+from lotgate.statements import load_statements, save_statement
 from lotgate.versions import versions
 from lotgate.vetting import (
     doubt_check,
@@ -53,6 +53,7 @@ log = logging.getLogger("lotgate")
 
 CONTEXT_FINDINGS = Path("work/context_findings.parquet")
 STATEMENTS = Path("work/statements")
+HEARD = frozenset(name for detector in BY_NAME.values() for name in detector.hears)
 
 
 def ingest(
@@ -127,8 +128,9 @@ def gather(run: Path, settings: Settings) -> Path:
         shared = {"lot": suspect}
         if evidence.trusted is not None:
             shared["trusted"] = load_trusted(run).usable()
-        known = [d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d)]
-        both = Pool((suspect, *known))  # trained alike on both kinds, the probe treats clean rows of both alike
+        both = Pool(
+            (suspect, *evidence.vetted)
+        )  # trained alike on both kinds, the probe treats clean rows of both alike
         probe = train_probe(both, settings.probe, generator(settings, "probe"), _say("probe"))
         map_features(probe, shared, run / "work/probe")
         if evidence.trusted is not None:
@@ -163,6 +165,8 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
             if "checkpoint" in type(made).model_fields:
                 made = made.model_copy(update={"checkpoint": run / CHECKPOINTS / detector})
             evidence = load_evidence(run, settings)
+            heard = load_statements(run / STATEMENTS, made.hears, _stores(evidence))
+            evidence = replace(evidence, statements=heard)
             made.require(evidence)
             scorer = made.fit(evidence, generator(settings, detector))
             judged = judge(made, scorer, evidence)
@@ -172,7 +176,7 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
         threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
         said = {"threshold": threshold, "unjudged": judged.unjudged}
         write_text(folder / f"{detector}.json", json.dumps(said))
-        if judged.statement is not None:
+        if judged.statement is not None and detector in HEARD:
             save_statement(judged.statement, statement, _stores(evidence))
         return write_table(folder / f"{detector}.parquet", judged.findings)
 
@@ -325,10 +329,7 @@ def load_evidence(run: Path, settings: Settings) -> Evidence:
     probe = _load_probe(run / "work/probe", settings, evidence)
     twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
     crossfit = _load_crossfit(run / "work/crossfit", settings, evidence)
-    found = replace(
-        evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT,
-        statements=_load_statements(run / STATEMENTS, evidence),
-    )  # fmt: skip
+    found = replace(evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT)
     return without_doubted(found, load_doubt(run))
 
 
@@ -350,7 +351,7 @@ def timed(run: Path, step: str) -> Iterator[None]:
 
 def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], settings: Settings) -> None:
     """Trains the cross-fitted models and maps their answers → work/crossfit."""
-    vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
+    vetted = evidence.vetted
     trained = train_crossfit(
         evidence.suspect, vetted, settings.probe, generator(settings, "crossfit"), _say("crossfit")
     )
@@ -368,11 +369,6 @@ def _load_crossfit(folder: Path, settings: Settings, evidence: Evidence) -> Cros
     if evidence.trusted is None or evidence.suspect.task != "classification":
         return None
     return load_crossfit(folder, settings.probe, evidence.suspect, _stores(evidence))
-
-
-def _load_statements(folder: Path, evidence: Evidence) -> dict[str, Statement]:
-    """By detector."""
-    return {path.stem: load_statement(path, _stores(evidence)) for path in sorted(folder.glob("*.npz"))}
 
 
 def _stores(evidence: Evidence) -> dict[str, Path]:

@@ -59,7 +59,11 @@ def save_statement(statement: Statement, path: Path, stores: Mapping[str, Path])
     return write_arrays(path, {name: statement.scores[store] for name, store in stores.items()})
 
 
-def load_statement(path: Path, stores: Mapping[str, Path]) -> Statement:
-    """What `save_statement` wrote; the stores may have moved since."""
-    with np.load(path, allow_pickle=False) as stored:
-        return Statement({store: stored[name] for name, store in stores.items()})
+def load_statements(folder: Path, names: Sequence[str], stores: Mapping[str, Path]) -> dict[str, Statement]:
+    """What `save_statement` wrote to `<name>.npz`, of those names that have one; the stores may have moved since."""
+    found = {}
+    for name in names:
+        if (path := folder / f"{name}.npz").exists():
+            with np.load(path, allow_pickle=False) as stored:
+                found[name] = Statement({store: stored[part] for part, store in stores.items()})
+    return found

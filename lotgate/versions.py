@@ -11,11 +11,13 @@ STACK = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "great-expec
 
 
 def versions() -> dict[str, str]:
-    """By name; "absent" for what is not installed."""
-    found = {"lotgate": __version__, "python": platform.python_version()}
-    for name in STACK:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    """By name."""
+    return {"lotgate": __version__, "python": platform.python_version()} | {name: installed(name) for name in STACK}
+
+
+def installed(name: str) -> str:
+    """The version of a distribution, or "absent"."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"

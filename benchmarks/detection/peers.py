@@ -158,8 +158,7 @@ FROM_TRUSTED = ("cleanlab_trusted", "trusted_only", "trusted_only_residual")  # 
 
 def trusted_rows(evidence: Evidence) -> Pool:
     """Every trusted row: a peer that calibrates on none keeps none back."""
-    known = [part for part in (evidence.trusted, evidence.heldout) if part is not None and len(part)]
-    return Pool(tuple(known))
+    return Pool(evidence.vetted)
 
 
 def store_matrix(dataset: Dataset) -> FloatArray:

@@ -15,7 +15,7 @@ from benchmarks.detection.data import BUILD, ROOT
 from benchmarks.detection.measures import GRID
 from lotgate.files import write_text
 from lotgate.settings import Settings
-from lotgate.versions import versions
+from lotgate.versions import installed, versions
 
 RESULTS = Path(__file__).with_name("results")
 PEER_STACK = ("adversarial-robustness-toolbox", "cleanlab", "pyod")
@@ -132,12 +132,4 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def stack() -> dict[str, str]:
     """Versions of Lotgate, of what it stands on, and of the peers."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = versions()
-    for name in PEER_STACK:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return versions() | {name: installed(name) for name in PEER_STACK}

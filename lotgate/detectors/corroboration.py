@@ -11,8 +11,9 @@ import numpy.typing as npt
 from pydantic import Field
 from scipy.stats import rankdata
 
+from lotgate.calibration import calibrate
 from lotgate.data import Batch
-from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated
+from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores
 from lotgate.statements import Statement, statement_of
 from lotgate.tails import EXPONENTIAL
 
@@ -36,7 +37,7 @@ class Corroboration(Detector):
         exponential. A class that holds more odd rows than its trusted ones explain is suspected as a whole
         (lotgate.surplus).
     Cost:
-        Two sorts. Nothing is trained or read: it has the witnesses' scores.
+        Two sorts a class. Nothing is trained: it has the witnesses' scores.
     Source:
         Own. The score is Fisher's (Statistical Methods for Research Workers, 1932, section 21.1) of two rank p-values.
     Differs:
@@ -56,14 +57,14 @@ class Corroboration(Detector):
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
-        vetted = tuple(d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d))
-        rows = (evidence.suspect, *vetted)
+        rows = (evidence.suspect, *evidence.vetted)
         y = np.concatenate([d.y for d in rows])
         witnesses = [evidence.statements[name].of_all(rows) for name in self.hears]
         scores = np.zeros(len(y)) if evidence.shift.certain else corroborated(witnesses, y)
         parts = np.split(scores, np.cumsum([len(d) for d in rows])[:-1])
-        scorer = CorroborationScorer(statement_of(list(zip(rows, parts, strict=True))), rate=self.rate)
-        return calibrated(scorer, vetted, evidence.suspect, EXPONENTIAL)
+        calibration = calibrate(np.concatenate(parts[1:]), parts[0], lightest=EXPONENTIAL)
+        found = statement_of(list(zip(rows, parts, strict=True)))
+        return CorroborationScorer(found, rate=self.rate, calibration=calibration)
 
 
 def corroborated(witnesses: Sequence[Scores], y: npt.NDArray[Any]) -> Scores:

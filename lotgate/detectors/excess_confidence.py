@@ -60,8 +60,7 @@ class ExcessConfidence(Detector):
         self.require(evidence)
         crossfit = evidence.crossfit
         assert crossfit is not None  # require() has checked them
-        vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
-        excess = fit_excess(crossfit, (crossfit.learned.logits,), vetted)
+        excess = fit_excess(crossfit, (crossfit.learned.logits,), evidence.vetted)
         calibration = calibrate(excess.usual, excess.of_all((evidence.suspect,)), MIN_ROWS)
         return ExcessScorer(excess, rate=self.rate, calibration=calibration)
 

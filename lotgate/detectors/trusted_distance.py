@@ -71,7 +71,7 @@ class TrustedDistance(Detector):
 
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
-        vetted = tuple(d for d in (evidence.trusted, evidence.heldout) if d is not None and len(d))
+        vetted = evidence.vetted
         pool = Pool(vetted)
         x = np.concatenate([described(part) for part in images(pool, np.arange(len(pool)))])
         groups = group_of(pool.y, len(pool.shape))

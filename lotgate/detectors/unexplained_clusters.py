@@ -104,7 +104,7 @@ class UnexplainedClusters(Detector):
         assert evidence.probe is not None  # require() has checked both
         assert evidence.crossfit is not None
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
-        vetted = [d for d in (evidence.trusted, evidence.heldout) if d is not None]
+        vetted = evidence.vetted
         taught = (evidence.crossfit.learned.logits, evidence.probe.logits)
         excess = fit_excess(evidence.crossfit, taught, vetted)
         with one_thread():

@@ -8,7 +8,7 @@ import pytest
 from lotgate.checks import example
 from lotgate.data import Dataset
 from lotgate.errors import InputError
-from lotgate.statements import Statement, load_statement, save_statement, statement_of
+from lotgate.statements import Statement, load_statements, save_statement, statement_of
 
 
 def parts(folder: Path) -> tuple[Dataset, Dataset, Dataset]:
@@ -36,7 +36,7 @@ def test_it_survives_the_disk_and_a_move_of_the_stores(tmp_path: Path) -> None:
     lot, trusted, heldout = datasets = parts(tmp_path)
     save_statement(scored(datasets), tmp_path / "said.npz", {"lot": lot.store, "trusted": trusted.store})
     elsewhere = {"lot": tmp_path / "moved/lot.npy", "trusted": trusted.store}
-    loaded = load_statement(tmp_path / "said.npz", elsewhere)
+    (loaded,) = load_statements(tmp_path, ("said", "unsaid"), elsewhere).values()
     assert set(loaded.scores) == set(elsewhere.values())
     assert np.array_equal(loaded.scores[elsewhere["lot"]], 1000 + lot.rows)
     assert np.array_equal(loaded.of_all((heldout,)), heldout.rows)
