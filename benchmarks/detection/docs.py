@@ -38,7 +38,9 @@ READING = (
     f"F1: mean over lots with {RATE:.0%} poison and {TRUSTED:.0%} trusted rows, each detector alone at its own "
     f"threshold; in brackets how many lots: means over unlike numbers do not compare. Clean flagged: mean share of a "
     f"clean lot that it flags. Alone in lots: poisoned lots of which it flags half or more of the planted rows, and no "
-    f"other voter does. Leads in cases: poisoned cases in which its F1 is ahead of that of every other voter."
+    f"other voter does. Leads in cases: poisoned cases in which its F1 is ahead of that of every other voter. Gate's "
+    f"F1 without its vote: by how much the verdict's F1 changes on average when this one voter is silent, in brackets "
+    f"over how many poisoned cases."
 )
 JOINT = (
     " Detectors that find the same poison equally well take this from each other: of two that say `no`, one may be "
@@ -109,16 +111,7 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     words = (
         f"**It votes by default**, with weight {policy.weight(detector.name):g}: its first word may err by {rate:.1%}"
     )
-    unseen = f" {UNSEEN[detector.name]}" if entry.earns is False and detector.name in UNSEEN else ""
-    return f"> {words}. {applies}\n>\n> {row}{unseen}"
-
-
-#: Voters that the rule, which counts what each flags by itself, does not do justice, with what else was measured.
-UNSEEN = {
-    "corroboration": "It votes for what it adds under the policy, in reserve and of classes as a whole, which that "
-    "rule does not see: [decision 26](../decisions/0026-corroboration.md) measured verdicts with and without it, on "
-    "tune lots; on report lots that is still to be done.",
-}
+    return f"> {words}. {applies}\n>\n> {row}"
 
 
 def _row_in_words(entry: Standing, extent: str) -> str:
@@ -133,6 +126,8 @@ def _row_in_words(entry: Standing, extent: str) -> str:
         words.append(f"{entry.clean['flagged_share'].mean():.4f} of clean lots flagged")
     words.append(f"alone in finding half of the poison in {len(entry.alone)} of {entry.poisoned} poisoned lots")
     words.append(f"ahead of every other voter in {entry.led} of {entry.cases} cases")
+    if len(entry.worth):
+        words.append(_worth_in_words(entry.worth))
     if entry.earns is None:
         verdict = "Too little of it is measured to say whether it earns its place"
     elif entry.earns:
@@ -140,6 +135,14 @@ def _row_in_words(entry: Standing, extent: str) -> str:
     else:
         verdict = f"**It does not earn its place**: {'; '.join(entry.short_of())}"
     return f"Its row: {', '.join(words)}. {verdict} ({extent}; the rule is in the [index](README.md))."
+
+
+def _worth_in_words(worth: pd.Series[float]) -> str:
+    """What the gate's F1 loses without this vote, over the cases where that was measured."""
+    return (
+        f"and without its vote the gate's F1 changes by {-worth.mean():+.3f} on average over {len(worth)} cases, by "
+        f"{-worth.max():+.3f} to {-worth.min():+.3f}"
+    )
 
 
 def _judges(detector: type[Detector], kind: str) -> bool:
@@ -253,9 +256,11 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
                         for kind in KINDS),
                       _number(entry.clean["flagged_share"].mean(), 4),
                       f"{len(entry.alone)} of {entry.poisoned}" if entry.poisoned else "–",
-                      f"{entry.led} of {entry.cases}" if entry.cases else "–", EARNS[entry.earns]])  # fmt: skip
+                      f"{entry.led} of {entry.cases}" if entry.cases else "–",
+                      f"{-entry.worth.mean():+.3f} ({len(entry.worth)})" if len(entry.worth) else "–",
+                      EARNS[entry.earns]])  # fmt: skip
     head = ["detector", "what it measures", "votes, weight", *(f"F1, {kind}" for kind in KINDS), "clean flagged",
-            "alone in lots", "leads in cases", "earns its place"]  # fmt: skip
+            "alone in lots", "leads in cases", "gate's F1 without its vote", "earns its place"]  # fmt: skip
     return "\n\n".join([MADE, "# Detectors", _origin(rows, extent), _table(head, lines), READING, RULE + JOINT]) + "\n"
 
 

@@ -30,6 +30,7 @@ class Screened:
         peak_mb: largest resident memory of this process while the steps ran; base_mb: before they began.
         failed: detector → error, for those that did not run to their end.
         earlier: verdicts of the context, None without one.
+        without: voter → the lot's verdicts had it had no vote; whoever hears it heard it all the same.
     """
 
     run: Path
@@ -41,7 +42,8 @@ class Screened:
     base_mb: float
     peak_mb: float
     failed: dict[str, str]
-    earlier: pd.DataFrame | None = None
+    earlier: pd.DataFrame | None
+    without: dict[str, pd.DataFrame]
 
 
 def bench_settings(settings: Settings, seed: int, skip: tuple[str, ...] = ()) -> Settings:
@@ -75,9 +77,21 @@ def screen(
     if not passed:
         stages.gather(run, settings)
     records = {f.stem: json.loads(f.read_text())["seconds"] for f in (run / "work/seconds").glob("*.json")}
+    findings, verdicts = (pd.read_parquet(run / f"{name}.parquet") for name in ("findings", "verdicts"))
     return Screened(
-        run, decision, pd.read_parquet(run / "findings.parquet"), pd.read_parquet(run / "verdicts.parquet"),
-        records, wall, base, peak,
+        run, decision, findings, verdicts, records, wall, base, peak,
         {f.stem: f.read_text(encoding="utf-8") for f in (run / "work/findings").glob("*.error")},
         pd.read_parquet(earlier) if (earlier := run / CONTEXT_VERDICTS).exists() else None,
+        _without_each(run, sorted(set(findings["detector"]) & set(settings.policy.voters)), settings),
     )  # fmt: skip
+
+
+def _without_each(run: Path, voters: Sequence[str], settings: Settings) -> dict[str, pd.DataFrame]:
+    """The verdicts of the same findings with one of the voters silent, for each of them; decides anew with all."""
+    found = {}
+    for voter in voters:
+        others = tuple(name for name in settings.policy.voters if name != voter)
+        policy = settings.policy.model_copy(update={"voters": others})
+        found[voter] = pd.read_parquet(stages.decide(run, settings.model_copy(update={"policy": policy})))
+    stages.decide(run, settings)
+    return found

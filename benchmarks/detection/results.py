@@ -25,6 +25,7 @@ COLUMNS = (
     "f1_best", "auroc", "balanced_accuracy", "flagged_share", "accuracy", "f1_clean", *(f"roc_{g:g}" for g in GRID),
     "seconds", "seconds_ingest", "seconds_gather", "training_seconds", "training_mb", "base_mb", "peak_mb",
     "plant_seconds", "context_tpr", "context_fpr",
+    "tpr_without", "fpr_without", "f1_without", "flagged_share_without",
     "downstream", "clean_raw", "attack_success_raw", "clean_kept", "attack_success_kept", "clean_perfect",
     "attack_success_perfect", "absent", "headline", "machine", "code", "definition",
 )  # fmt: skip

@@ -28,6 +28,7 @@ from lotgate.errors import InputError
 from lotgate.settings import Settings
 
 Row = dict[str, Any]
+WITHOUT = ("tpr", "fpr", "f1", "flagged_share")
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,23 @@ def _product_rows(lot: Lot, screened: Screened, settings: Settings) -> list[Row]
                 "method": str(name), "family": "detector" if name in settings.policy.voters else "reporter",
                 "seconds": round(screened.seconds.get(str(name), float("nan")), 2),
                 **measure(planted, cover, found["flagged"].to_numpy(), found["score"].to_numpy()),
+                **_columns_without(lot, screened.without.get(str(name))),
             }
         )  # fmt: skip
     rows += [
         {"method": name, "family": "detector", "absent": why.splitlines()[0]} for name, why in screened.failed.items()
     ]
     return rows
+
+
+def _columns_without(lot: Lot, verdicts: pd.DataFrame | None) -> Row:
+    """What the lot's verdict would be without this voter; nothing of those that only report."""
+    if verdicts is None:
+        return {}
+    planted, cover = lot.truth.of(verdicts["sample_id"].to_numpy())
+    flagged = (verdicts["action"] == "quarantine").to_numpy()
+    found = measure(planted, cover, flagged, None)
+    return {f"{name}_without": found[name] for name in WITHOUT}
 
 
 def _unpaid(screened: Screened, settings: Settings) -> float:

@@ -17,8 +17,9 @@ LEAD = 0.1
 RULE = (
     f"A detector earns its place if, in at least one case (dataset × attack × rate × trusted share), it alone finds "
     f"half of the poison in most seeds, or its mean F1 is at least {HALF:g} and {LEAD:g} above that of every other "
-    f"voter; and if it flags no more of clean lots than the policy ever lets a voter quarantine "
-    f"({Policy().false_quarantine_rate:g})."
+    f"voter, or the gate's mean F1 falls by {LEAD:g} when its vote is left out; if over all cases the gate's F1 does "
+    f"not rise when its vote is left out; and if it flags no more of clean lots than the policy ever lets a voter "
+    f"quarantine ({Policy().false_quarantine_rate:g})."
 )
 
 
@@ -34,6 +35,7 @@ class Standing:
             other voter does.
         cases: how many poisoned cases it judged; carried: those that it is alone in, in more than half of their seeds;
             led: those where its mean F1 is HALF or more, and LEAD above every other voter's.
+        worth: by case, the gate's mean F1 less what it is without this vote; only where that was measured.
     """
 
     rows: pd.DataFrame
@@ -45,6 +47,7 @@ class Standing:
     cases: int
     carried: int
     led: int
+    worth: pd.Series[float]
 
     @property
     def earns(self) -> bool | None:
@@ -54,7 +57,10 @@ class Standing:
     def short_of(self) -> list[str]:
         """Why it does not earn its place, as clauses; none where it does. For a detector that is measured."""
         limit, share = Policy().false_quarantine_rate, self.clean["flagged_share"].mean()
-        reasons = [] if self.carried or self.led else [f"the other voters do as well in each of {self.cases} cases"]
+        needed = self.carried or self.led or (self.worth >= LEAD).any()
+        reasons = [] if needed else [f"the other voters do as well in each of {self.cases} cases"]
+        if self.worth.mean() < 0:
+            reasons.append(f"without its vote the gate's mean F1 is {-self.worth.mean():.4f} higher")
         return reasons + ([f"it flags {share:.4f} of clean lots, more than {limit:g}"] if share > limit else [])
 
 
@@ -71,9 +77,9 @@ def standing(rows: pd.DataFrame, name: str) -> Standing:
     """What the report rows know of one detector; voters are those that voted when they were measured."""
     rows = rows.assign(lots=kinds_of_lots(rows))
     of_detector = rows[(rows["method"] == name) & rows["family"].isin(["detector", "reporter"])]
-    scans = rows[rows["method"] == "lotgate"].drop_duplicates("case").set_index("case")["seconds"]
+    scans = rows[rows["method"] == "lotgate"].drop_duplicates("case").set_index("case")
     own = of_detector[of_detector["n"].notna()]
-    own = own.assign(share=pd.to_numeric(own["seconds"]) / pd.to_numeric(own["case"].map(scans)))
+    own = own.assign(share=pd.to_numeric(own["seconds"]) / pd.to_numeric(own["case"].map(scans["seconds"])))
     others = rows[(rows["family"] == "detector") & (rows["method"] != name)]
     honest = own[own["poisoned_trusted"] == 0]
     poisoned = own[own["n_planted"] > 0]
@@ -82,6 +88,9 @@ def standing(rows: pd.DataFrame, name: str) -> Standing:
     seeds = poisoned.groupby(CASE).size()
     f1, best = poisoned.groupby(CASE)["f1"].mean(), others.groupby([*CASE, "method"])["f1"].mean().groupby(CASE).max()
     ahead = f1 - best.reindex(f1.index).fillna(0.0)
+    gate = pd.to_numeric(poisoned["case"].map(scans["f1"]))
+    gate = gate.where(poisoned["case"].map(scans["code"]) == poisoned["code"])
+    worth = poisoned.assign(worth=gate - pd.to_numeric(poisoned["f1_without"])).groupby(CASE)["worth"].mean()
     return Standing(
         rows=own,
         failed=len(of_detector) - len(own),
@@ -92,4 +101,5 @@ def standing(rows: pd.DataFrame, name: str) -> Standing:
         cases=len(seeds),
         carried=int((alone.groupby(CASE).size().reindex(seeds.index).fillna(0) > seeds / 2).sum()),
         led=int(((f1 >= HALF) & (ahead >= LEAD)).sum()),
+        worth=worth.dropna(),
     )

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 
 from lotgate import cli
+from lotgate.policy import Policy
+from lotgate.settings import BY_NAME
 from tests.small_lots import snapshot, write_settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +39,9 @@ def scan(lot: Path, trusted: Path, out: Path, settings: Path, *extra: str) -> pd
     decision = json.loads((out / "decision.json").read_text())
     verdicts, manifest = (pd.read_parquet(out / f"{name}.parquet") for name in ("verdicts", "manifest"))
     assert decision["decision"] in {"accept", "accept_with_quarantine"}
-    assert set(decision["skipped"]) <= {"shared_pattern", "shared_texture", "shared_detail"}  # made for images
+    assert set(decision["skipped"]) == {
+        name for name in Policy().voters if decision["modality"] not in BY_NAME[name].modalities
+    }
     assert list(verdicts["sample_id"]) == list(manifest["sample_id"])
     assert decision["n_samples"] == len(verdicts)
     assert decision["n_quarantined"] == (verdicts["action"] == "quarantine").sum()

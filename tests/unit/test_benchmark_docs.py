@@ -87,7 +87,7 @@ def test_a_detector_that_does_not_vote_says_so_with_its_row(monkeypatch: pytest.
     assert "alone in finding half of the poison in 2 of 4 poisoned lots, ahead of every other voter in 1 of 2" in top
     assert "**It earns its place**" in top, "what contradicts the policy is said, and not smoothed over"
     (line,) = [line for line in found["README.md"].splitlines() if f"[{REPORTER}]" in line]
-    assert "| **no** | 0.562 (4) | – | – | 0.0040 | 2 of 4 | 1 of 2 | yes |" in line
+    assert "| **no** | 0.562 (4) | – | – | 0.0040 | 2 of 4 | 1 of 2 | – | yes |" in line
 
 
 def test_being_alone_needs_half_of_the_poison_and_no_other_voter() -> None:
@@ -101,6 +101,27 @@ def test_being_alone_needs_half_of_the_poison_and_no_other_voter() -> None:
     )
     assert "the other voters do as well in each of 2 cases" in after.short_of()
     assert len(standing(rows, VOTER).alone) == 4, "a reporter takes nothing from a voter"
+
+
+def test_a_vote_that_the_gate_needs_earns_its_place_and_one_that_harms_it_loses_it() -> None:
+    rows = _rows()
+    patches, mine = rows["attack"] == "patch", rows["method"] == REPORTER
+    rows.loc[(rows["method"] == VOTER) & patches, ["tpr", "f1"]] = 0.78125
+    rows.loc[mine & patches, "f1_without"] = 0.765625  # of .9375 and .8125: .109375 less on average
+    assert standing(rows, REPORTER).worth.tolist() == [0.109375]
+    assert standing(rows, REPORTER).earns, "though another voter does as well by itself"
+    assert not standing(rows, VOTER).worth.size, "it was not left out"
+    flips = rows["attack"] == "label_flip_random"
+    rows.loc[(rows["method"] == "lotgate") & flips, "f1"] = 0.75
+    rows.loc[mine & flips, "f1_without"] = [0.875, 1.0]
+    found = standing(rows, REPORTER)
+    assert found.earns is False, "what it loses the gate in flips outweighs what it gains in patches"
+    assert found.short_of() == ["without its vote the gate's mean F1 is 0.0391 higher"]
+    text = pages(rows)
+    assert "by +0.039 on average over 2 cases, by -0.109 to +0.188" in text[f"{REPORTER}.md"]
+    assert "| +0.039 (2) | **no** |" in text["README.md"]
+    rows.loc[mine, "code"] = "older"
+    assert not standing(rows, REPORTER).worth.size, "verdicts of another state of the code are not compared"
 
 
 def test_a_detector_that_failed_is_counted_and_not_averaged() -> None:

@@ -269,6 +269,8 @@ def test_a_case_from_lot_to_rows_and_csv(tmp_path: Path, monkeypatch: pytest.Mon
     assert (ours["n"], ours["n_planted"], ours["kind"]) == (300, 30, "label_flip")
     assert ours["auroc"] > 0.9
     assert 0.85 < ours["clean_perfect"] <= 1
+    without = {name: rows[1][f"{name}_without"] for name in ("f1", "tpr", "fpr", "flagged_share")}
+    assert set(without.values()) == {0.0}, "nobody else has a vote"
     results.save_rows(case, rows, "abc")
     frame = results.load_rows("tune", [case])
     results.write_csv("tune", frame)
