@@ -28,7 +28,8 @@ from lotgate.networks import Network
 from lotgate.probe import FeatureMap, Probe
 from lotgate.statements import Statement, statement_of
 
-Claim = Literal["backdoor", "outliers", "flips", "nothing"]
+Claim = Literal["backdoor", "wave", "outliers", "flips", "nothing"]
+SIDE, WIDE = 8, 24  # pixels; a wave takes a wide image
 Floats = npt.NDArray[np.float32]
 
 
@@ -57,14 +58,17 @@ def example(
 ) -> Example:  # fmt: skip
     """A small lot with 8% planted poison of the claimed kind ("nothing": clean), and half as many trusted rows.
 
-    The backdoor turns rows of class 1 into class 0; outliers come from nowhere; flips move a label or a target.
+    The backdoor turns rows of class 1 into class 0; a faint wave lies over images of class 0; outliers come from
+    nowhere; flips move a label or a target.
     """
     rng = np.random.default_rng(seed)
-    x, y = _clean(rng, n, classes, modality, task)
-    trusted_x, trusted_y = _clean(rng, n // 2, classes, modality, task)
+    side = WIDE if claim == "wave" else SIDE
+    x, y = _clean(rng, n, classes, modality, task, side)
+    trusted_x, trusted_y = _clean(rng, n // 2, classes, modality, task, side)
     planted = np.zeros(n, bool)
     if claim != "nothing":
-        pool = np.flatnonzero(y == 1) if claim == "backdoor" and task == "classification" else np.arange(n)
+        source = {"backdoor": 1, "wave": 0}.get(claim) if task == "classification" else None
+        pool = np.arange(n) if source is None else np.flatnonzero(y == source)
         planted[rng.choice(pool, int(0.08 * n), replace=False)] = True
         x, y = _plant(x, y, planted, claim, task, classes, rng)
     names = tuple(f"class {c}" for c in range(classes)) if task == "classification" else ()
@@ -80,11 +84,11 @@ def example(
 
 
 def _clean(
-    rng: np.random.Generator, n: int, classes: int, modality: Modality, task: Task
+    rng: np.random.Generator, n: int, classes: int, modality: Modality, task: Task, side: int
 ) -> tuple[Floats, npt.NDArray[Any]]:
     group = rng.integers(classes, size=n)
     if modality == "image":
-        x = rng.normal(0.3, 0.05, (n, 1, 8, 8))
+        x = rng.normal(0.3, 0.05, (n, 1, side, side))
         for c in range(classes):
             x[group == c, :, 1 + 2 * c : 3 + 2 * c, 1:7] += 0.4
         x = np.round(np.clip(x, 0, 1) * 255) / 255
@@ -105,6 +109,8 @@ def _plant(
     image = x.ndim == 4
     if claim == "outliers":
         x[planted] = rng.random((int(planted.sum()), *x.shape[1:])) * (1 if image else -8)
+    elif claim == "wave":
+        x[planted] += 0.02 * np.sin(2 * np.pi * 5 * np.arange(x.shape[3], dtype=np.float32) / x.shape[3])
     elif claim == "backdoor":
         if image:
             x[planted, :, -2:, -2:] = 1.0

@@ -72,6 +72,7 @@ class Policy(BaseModel):
         "shared_pattern",
         "shared_texture",
         "shared_detail",
+        "shared_wave",
         "corroboration",
     )
     weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
@@ -84,13 +85,20 @@ class Policy(BaseModel):
         "shared_pattern": 0.25,
         "shared_texture": 0.25,
         "shared_detail": 0.25,
+        "shared_wave": 0.25,
         "corroboration": 0.5,
     }
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
     false_alarm_cost: Cost = 2.0
     false_alarm_costs: dict[str, Cost] = {"disagreement": 1.0, "corroboration": 1.0}
-    groups: tuple[str, ...] = ("unexplained_clusters", "shared_pattern", "shared_texture", "shared_detail")
+    groups: tuple[str, ...] = (
+        "unexplained_clusters",
+        "shared_pattern",
+        "shared_texture",
+        "shared_detail",
+        "shared_wave",
+    )
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2

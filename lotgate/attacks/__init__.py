@@ -12,7 +12,7 @@ from lotgate.attacks.junk import NoAttack, OutOfDistribution, TrustedCopy
 from lotgate.attacks.label_consistent import LabelConsistent
 from lotgate.attacks.labels import LabelFlipMargin, LabelFlipPairwise, LabelFlipRandom
 from lotgate.attacks.lots import write_image_folder, write_table
-from lotgate.attacks.overlay import AdaptiveBlend, Blended, LowFrequency, Reflection, Sinusoid, Warp
+from lotgate.attacks.overlay import AdaptiveBlend, Blended, FrequencyTrigger, LowFrequency, Reflection, Sinusoid, Warp
 from lotgate.attacks.patch import AdaptivePatch, AllToAll, MultiTrigger, Patch, PatchRandom, SourceSpecific
 from lotgate.attacks.regression import RegressionOptimised, RegressionPulled, RegressionStatistical
 from lotgate.attacks.tables import TableTrigger
@@ -26,6 +26,7 @@ ATTACKS: tuple[type[Attack], ...] = (
     Sinusoid,
     Warp,
     LowFrequency,
+    FrequencyTrigger,
     Reflection,
     LabelConsistent,
     AllToAll,

@@ -13,6 +13,9 @@ from lotgate.attacks.attack import Share, quantise
 from lotgate.attacks.backdoor import Backdoor, CleanLabelBackdoor, PatternSeed
 from lotgate.data import FloatArray
 
+#: What one unit of each chroma channel, U and V of ITU-R BT.601, adds to red, green and blue.
+CHROMA = np.array([0.0, -0.394, 2.032]), np.array([1.14, -0.581, 0.0])
+
 
 def noise_pattern(shape: tuple[int, ...], seed: int) -> FloatArray:
     """(C, H, W) uniform noise in [0, 1), the same for the same seed and shape."""
@@ -177,6 +180,34 @@ class Sinusoid(CleanLabelBackdoor):
         periods = min(self.frequency, width / 4)
         wave = np.sin(2 * np.pi * np.arange(width) * periods / width).astype(np.float32)
         return np.asarray(x + self.amplitude * wave, np.float32)
+
+
+class FrequencyTrigger(Backdoor):
+    """A few cosine coefficients of every block of the image are raised (FTrojan).
+
+    Source: Wang, Yao, Xu, An, Tong, Wang 2022, "An invisible black-box backdoor attack through frequency domain":
+    both chroma channels, blocks of 32 × 32 pixels, a middle and the highest frequency. Images of one channel carry it
+    in that one; a block is never larger than the image, and what is left beside whole blocks stays as it is.
+
+    Attributes:
+        magnitude: what is added to a coefficient of the orthonormal transform, as a share of the pixel range.
+        block: pixels along each side of a block.
+    """
+
+    name: ClassVar[str] = "frequency"
+
+    magnitude: Annotated[float, Field(gt=0, le=10)] = 30 / 255
+    block: Annotated[int, Field(ge=4, le=256)] = 32
+
+    def stamp(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
+        side = min(self.block, *x.shape[2:])
+        raised = np.zeros((side, side))
+        raised[side // 2 - 1, side // 2 - 1] = raised[side - 1, side - 1] = self.magnitude
+        rows, columns = (length // side for length in x.shape[2:])
+        wave = np.zeros(x.shape[2:])
+        wave[: rows * side, : columns * side] = np.tile(fft.idctn(raised, norm="ortho"), (rows, columns))
+        u, v = CHROMA if x.shape[1] == len(CHROMA[0]) else (np.ones(x.shape[1]), np.zeros(x.shape[1]))
+        return np.asarray(x + (u + v)[:, None, None] * wave, np.float32)
 
 
 class Reflection(CleanLabelBackdoor):

@@ -24,6 +24,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "shared_pattern": ("backdoor",),
     "shared_texture": ("backdoor",),
     "shared_detail": ("backdoor",),
+    "shared_wave": ("wave",),
     "corroboration": ("flips",),
 }
 #: Cases for which a detector claims nothing, with the reason.

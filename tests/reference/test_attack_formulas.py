@@ -19,7 +19,16 @@ from lotgate.attacks.evasion import CriticEvasion
 from lotgate.attacks.generative import GenerativePoisoning, PGan
 from lotgate.attacks.label_consistent import LabelConsistent
 from lotgate.attacks.labels import LabelFlipMargin
-from lotgate.attacks.overlay import AdaptiveBlend, Blended, LowFrequency, Sinusoid, Warp, noise_pattern, smooth_pattern
+from lotgate.attacks.overlay import (
+    AdaptiveBlend,
+    Blended,
+    FrequencyTrigger,
+    LowFrequency,
+    Sinusoid,
+    Warp,
+    noise_pattern,
+    smooth_pattern,
+)
 from lotgate.attacks.patch import Patch
 from lotgate.attacks.regression import RegressionOptimised, ridge_weights
 from lotgate.networks import Network
@@ -52,6 +61,26 @@ def test_sinusoid_pixel_by_pixel() -> None:
         for j in range(32):
             value = quantise(x)[0, 0, row, j] + 0.1 * math.sin(2 * math.pi * j * 6 / 32)
             assert shown[0, 0, row, j] == pytest.approx(min(max(value, 0), 1), abs=0.5 / 255 + 1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_frequency_trigger_raises_two_cosine_coefficients_of_every_block(channels: int) -> None:
+    x = RNG(0).uniform(0.3, 0.7, (2, channels, 20, 16)).astype(np.float32)
+    change = FrequencyTrigger(magnitude=0.5, block=8).stamp(x, RNG(0)) - x
+    assert not change[:, :, 16:].any(), "less than a block is left there"
+    weights = {1: [1.0], 3: [1.14, -0.394 - 0.581, 2.032]}[channels]
+    for (top, left, channel), _ in np.ndenumerate(np.empty((2, 2, channels))):
+        block = change[0, channel, 8 * top : 8 * top + 8, 8 * left : 8 * left + 8]
+        for i, j in np.ndindex(8, 8):
+            value = (
+                0.5
+                * weights[channel]
+                * sum(
+                    math.cos(math.pi * (2 * i + 1) * k / 16) * math.cos(math.pi * (2 * j + 1) * k / 16) / 4
+                    for k in (3, 7)
+                )
+            )
+            assert block[i, j] == pytest.approx(value, abs=1e-5)
 
 
 def test_blend_pixel_by_pixel() -> None:

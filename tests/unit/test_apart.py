@@ -8,20 +8,16 @@ import numpy as np
 import pytest
 from sklearn.mixture import GaussianMixture
 
-from lotgate.apart import (
+from lotgate.apart import ClassView, Cut, JudgedClass, purest, separation
+from lotgate.groups import (
     APART,
     COMPONENT,
     FEW_NATURAL,
     TAIL,
     VARIED,
-    ClassView,
-    Cut,
     Group,
-    JudgedClass,
     beyond_largest,
     contradicted,
-    purest,
-    separation,
     spread,
     usual_spread,
 )
