@@ -33,13 +33,15 @@ class Wave(NamedTuple):
 
     Attributes:
         place: of its coefficient. turn: e^(−iφ) of its phase. centre, scale: of that part of the coefficient.
-        p_value: how many coefficients of the class would have so large a third moment, at most 1.
+        moment: the size of its third moment. p_value: how many coefficients of the class would have one as large, at
+            most 1.
     """
 
     place: int
     turn: complex
     centre: float
     scale: float
+    moment: float
     p_value: float
 
     def strength(self, found: Spectra) -> Vector:
@@ -56,8 +58,10 @@ def spectra(x: FloatArray, side: int) -> Spectra:
     """
     small = averaged_down(x, side)
     found = np.asarray(rfft2(dct(small, axis=1, norm="ortho"), norm="ortho"), np.complex64)
+    rows, columns = small.shape[2:]
     found[:, :, 0, 0] = 0
-    found[:, :, found.shape[2] // 2 + 1 :, 0] = 0
+    for own in (0, columns // 2)[: 1 if columns % 2 else 2]:  # columns of the spectrum that mirror themselves
+        found[:, :, rows // 2 + 1 :, own] = 0
     return found.reshape(len(x), -1)
 
 
@@ -71,12 +75,13 @@ def strongest_waves(found: Spectra, most: int) -> list[Wave]:
     if len(places) < FEWEST:
         return []
     moments = third_moments(np.asarray(z[:, places] / scale[places], np.complex64))
-    p_values = of_moments(np.abs(moments))
-    strongest = np.argsort(-np.abs(moments), kind="stable")[:most]
-    turns = np.exp(-1j * np.angle(moments[strongest]))
+    sizes = np.abs(moments)
+    strongest = np.argsort(-sizes, kind="stable")[:most]
+    columns = (places[strongest], np.exp(-1j * np.angle(moments[strongest])), sizes[strongest],
+               of_moments(sizes)[strongest])  # fmt: skip
     return [
-        Wave(int(k), complex(turn), float((centre[k] * turn).real), float(scale[k]), float(p))
-        for k, turn, p in zip(places[strongest], turns, p_values[strongest], strict=True)
+        Wave(int(k), complex(turn), float((centre[k] * turn).real), float(scale[k]), float(size), float(p))
+        for k, turn, size, p in zip(*columns, strict=True)
     ]
 
 

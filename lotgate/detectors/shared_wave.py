@@ -93,7 +93,7 @@ class SharedWave(Detector):
                 along = wave.strength(images)
                 mixture = fit_mixture(along, 2, seed, starts=1)
                 louder = int(np.argmax(mixture.means_[:, 0]))
-                group = described(c, own, members(along, mixture) == louder, 0.0, self.tolerance, TAIL)
+                group = described(c, own, members(along, mixture) == louder, wave.moment, self.tolerance, TAIL)
                 found.append(JudgedWave(c, wave, mixture, louder, group.p_given(wave.p_value, shifted=shifted)))
         return found
 

@@ -101,11 +101,14 @@ def test_small_images_are_left_to_others(tmp_path: Path) -> None:
     assert (p_values(found) == 1).all()
 
 
-def test_every_real_image_has_as_many_coefficients_as_pixels_but_its_brightness() -> None:
-    x = np.random.default_rng(0).random((3, 3, 24, 20)).astype(np.float32)
+@pytest.mark.parametrize(("rows", "columns", "own_conjugates"), [(24, 20, 3), (24, 21, 1), (23, 20, 1), (23, 21, 0)])
+def test_every_real_image_has_as_many_coefficients_as_pixels_but_its_brightness(
+    rows: int, columns: int, own_conjugates: int
+) -> None:
+    x = np.random.default_rng(0).random((3, 3, rows, columns)).astype(np.float32)
     found = spectra(x, 64)
-    own_conjugates = 3  # at half the sampling rate of rows, of columns, of both: real numbers
-    assert ((found != 0).sum(axis=1) == 3 * ((24 * 20 - 1 - own_conjugates) // 2 + own_conjugates + 11)).all()
+    complex_ones = (rows * columns - 1 - own_conjugates) // 2  # the others are real, at half the sampling rate
+    assert ((found != 0).sum(axis=1) == 3 * (complex_ones + own_conjugates)).all()
     constant = spectra(np.full_like(x, 0.7), 64)
     assert np.abs(constant).max() < 1e-5
 
