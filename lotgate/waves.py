@@ -33,15 +33,13 @@ class Wave(NamedTuple):
 
     Attributes:
         place: of its coefficient. turn: e^(−iφ) of its phase. centre, scale: of that part of the coefficient.
-        moment: the size of its third moment. p_value: how many coefficients of the class would have one as large, at
-            most 1.
+        p_value: how many coefficients of the class would have so large a third moment, at most 1.
     """
 
     place: int
     turn: complex
     centre: float
     scale: float
-    moment: float
     p_value: float
 
     def strength(self, found: Spectra) -> Vector:
@@ -65,8 +63,10 @@ def spectra(x: FloatArray, side: int) -> Spectra:
     return found.reshape(len(x), -1)
 
 
-def strongest_waves(found: Spectra, most: int) -> list[Wave]:
-    """The waves with the largest third moments, of spectra (N, K) of one class; none where too little varies."""
+def strongest_waves(found: Spectra, most: int, further: int = 0) -> list[Wave]:
+    """The waves with the largest third moments, of spectra (N, K) of one class, and some further ones with smaller and
+    smaller moments, down to the median; none where too little varies.
+    """
     centre = np.median(found.real, axis=0) + 1j * np.median(found.imag, axis=0)
     z = found - centre.astype(np.complex64)
     scale = np.sqrt(np.median(np.square(np.abs(z)), axis=0) / MEDIAN)
@@ -75,13 +75,14 @@ def strongest_waves(found: Spectra, most: int) -> list[Wave]:
     if len(places) < FEWEST:
         return []
     moments = third_moments(np.asarray(z[:, places] / scale[places], np.complex64))
-    sizes = np.abs(moments)
-    strongest = np.argsort(-sizes, kind="stable")[:most]
-    columns = (places[strongest], np.exp(-1j * np.angle(moments[strongest])), sizes[strongest],
-               of_moments(sizes)[strongest])  # fmt: skip
+    p_values = of_moments(np.abs(moments))
+    ranks = np.geomspace(most, max(most, len(places) // 2), further).astype(int)
+    order = np.argsort(-np.abs(moments), kind="stable")
+    strongest = order[np.unique(np.concatenate([np.arange(min(most, len(order))), ranks]))]
+    turns = np.exp(-1j * np.angle(moments[strongest]))
     return [
-        Wave(int(k), complex(turn), float((centre[k] * turn).real), float(scale[k]), float(size), float(p))
-        for k, turn, size, p in zip(*columns, strict=True)
+        Wave(int(k), complex(turn), float((centre[k] * turn).real), float(scale[k]), float(p))
+        for k, turn, p in zip(places[strongest], turns, p_values[strongest], strict=True)
     ]
 
 

@@ -65,6 +65,16 @@ def test_a_wave_is_found_beside_a_class_that_varies_by_more(rows: int, tmp_path:
     assert apart_lots.p_values(SharedPattern(), found)[:rows].min() > 0.01, "other detectors do as well"
 
 
+def test_a_trigger_of_many_waves_is_found_though_it_owns_the_largest_moments(tmp_path: Path) -> None:
+    x, *others = lots(0)
+    rows, columns = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
+    for i in range(40):
+        x[:40] += np.sin(2 * np.pi * ((5 + i % 8) * columns + (3 + i // 8) * rows) / SIDE + i)
+    p = p_values(evidence(tmp_path, x, *others))
+    assert (p[:40] < 5e-3).mean() > 0.9
+    assert (p[40:] > 5e-3).mean() > 0.99
+
+
 def test_in_a_shifted_lot_only_what_models_contradict_is_accused(tmp_path: Path) -> None:
     x, *others = lots(0)
     x[:20] += 3 * wave(np.zeros(20))
@@ -111,6 +121,17 @@ def test_every_real_image_has_as_many_coefficients_as_pixels_but_its_brightness(
     assert ((found != 0).sum(axis=1) == 3 * (complex_ones + own_conjugates)).all()
     constant = spectra(np.full_like(x, 0.7), 64)
     assert np.abs(constant).max() < 1e-5
+
+
+def test_further_waves_have_smaller_and_smaller_moments() -> None:
+    rng = np.random.default_rng(0)
+    z = (rng.normal(size=(100, 600)) + 1j * rng.normal(size=(100, 600))).astype(np.complex64)
+    z[:10, :5] += 6
+    first, more = strongest_waves(z, 5), strongest_waves(z, 5, 20)
+    assert [w.place for w in more[:5]] == [w.place for w in first]
+    assert len({w.place for w in more}) == len(more) > 20
+    p = [w.p_value for w in more]
+    assert p == sorted(p) and p[0] < p[-1] == 1
 
 
 def test_a_moment_points_along_the_phase_that_some_share() -> None:
