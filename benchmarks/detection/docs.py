@@ -140,8 +140,8 @@ def _row_in_words(entry: Standing, extent: str) -> str:
 def _worth_in_words(worth: pd.Series[float]) -> str:
     """What the gate's F1 loses without this vote, over the cases where that was measured."""
     return (
-        f"and without its vote the gate's F1 changes by {-worth.mean():+.3f} on average over {len(worth)} cases, by "
-        f"{-worth.max():+.3f} to {-worth.min():+.3f}"
+        f"and without its vote the gate's F1 changes by {0 - worth.mean():+.3f} on average over {len(worth)} cases, by "
+        f"{0 - worth.max():+.3f} to {0 - worth.min():+.3f}"
     )
 
 
@@ -257,7 +257,7 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
                       _number(entry.clean["flagged_share"].mean(), 4),
                       f"{len(entry.alone)} of {entry.poisoned}" if entry.poisoned else "–",
                       f"{entry.led} of {entry.cases}" if entry.cases else "–",
-                      f"{-entry.worth.mean():+.3f} ({len(entry.worth)})" if len(entry.worth) else "–",
+                      f"{0 - entry.worth.mean():+.3f} ({len(entry.worth)})" if len(entry.worth) else "–",
                       EARNS[entry.earns]])  # fmt: skip
     head = ["detector", "what it measures", "votes, weight", *(f"F1, {kind}" for kind in KINDS), "clean flagged",
             "alone in lots", "leads in cases", "gate's F1 without its vote", "earns its place"]  # fmt: skip

@@ -28,10 +28,10 @@ class SharedWave(Detector):
     """Groups of a class that carry the same plane wave, of any frequency and however faint: which do, untrusted?
 
     Catches:
-        Backdoors, dirty- and clean-label, whose trigger is a wave or a few of them, or a few coefficients of a
-        transform: too faint for pixels, and in classes beside which another one varies in everything.
+        Backdoors, dirty- and clean-label, whose trigger is a wave or several, or coefficients of a transform: too faint
+        for pixels, and in classes beside which another one varies in everything.
     Misses:
-        Waves whose phase differs from image to image; what is spread over many frequencies (shared_pattern,
+        Waves whose phase differs from image to image; what moves every frequency a little (shared_pattern,
         shared_texture); images of fewer than some 20 × 20 pixels; plain backgrounds that clip half of a wave; label
         flips; poison without company; what every image of a class carries.
     Assumes:
