@@ -19,7 +19,7 @@ from sklearn.mixture import GaussianMixture
 from lotgate.calibration import MIN_ROWS
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Pool
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
 from lotgate.groups import COMPONENT, TAIL, Group, Kind, described
 from lotgate.mixtures import (
     Mask,
@@ -75,13 +75,11 @@ class StandsApart(Detector):
         vetted = evidence.vetted
         pool = Pool((evidence.suspect, *vetted))
         basis = fit_basis(pool, self.view(pool, rng), self.axes, rng)
-        lot = _rows(basis, evidence.crossfit, _sample(evidence.suspect, MOST_ROWS, rng), trusted=False)
-        known = [
-            _rows(basis, evidence.crossfit, _sample(d, MOST_ROWS // len(vetted), rng), trusted=True) for d in vetted
-        ]
-        rows = Rows(*map(np.concatenate, zip(lot, *known, strict=True)))
+        lot = sample(evidence.suspect, MOST_ROWS, rng)
+        known = [sample(d, MOST_ROWS // len(vetted), rng) for d in vetted]
+        rows = rows_of(evidence.crossfit, lot, known, [basis.coordinates_of(d) for d in (lot, *known)])
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
-        return GroupScorer(basis, self.ways(rows, seeds, shifted=evidence.shift.certain), float(-np.log10(self.rate)))
+        return GroupScorer(basis, self.ways(rows, seeds, shifted=evidence.shift.certain), rate=self.rate)
 
     def ways(self, rows: Rows, seeds: Classes, *, shifted: bool) -> tuple[tuple[JudgedClass, ...], ...]:
         """The groups of each class, found in two ways, and judged.
@@ -220,12 +218,11 @@ def purest(ways: Sequence[tuple[JudgedClass, ...]], rate: float) -> Iterator[tup
 
 
 @dataclass(frozen=True, eq=False)
-class GroupScorer:
+class GroupScorer(EvidenceScorer):
     """An image scores −log₁₀ of the harmonic mean of the p-values of its groups, of the way that finds more of it."""
 
     basis: Basis
     ways: tuple[tuple[JudgedClass, ...], ...]
-    threshold: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
@@ -239,9 +236,6 @@ class GroupScorer:
                     p_values = [p for judged in way if judged.view.c == c for p in judged.p_values(x[mine])]
                     scores[mine] = np.maximum(scores[mine], pooled_evidence(np.array(p_values)))
         return scores
-
-    def p_value(self, scores: Scores) -> Scores:
-        return np.asarray(np.power(10.0, -scores))
 
 
 def separation(group: Vector, others: Vector, reference: Vector, level: float = 0.5) -> float:
@@ -267,15 +261,21 @@ def _beyond(half: Vector, other_half: Vector, others: Vector, reference: Vector,
     )
 
 
-def _sample(dataset: Dataset, most: int, rng: np.random.Generator) -> Dataset:
+def sample(dataset: Dataset, most: int, rng: np.random.Generator) -> Dataset:
+    """At most so many rows of a dataset."""
     if len(dataset) <= most:
         return dataset
     return dataset.select(dataset.ids[rng.choice(len(dataset), most, replace=False)])
 
 
-def _rows(basis: Basis, crossfit: CrossFit, dataset: Dataset, *, trusted: bool) -> Rows:
-    looks = [vectors(batch.x, COARSE).astype(np.float64) for batch in dataset.batches(PASS_BATCH)]
+def rows_of(crossfit: CrossFit, lot: Dataset, vetted: Sequence[Dataset], coordinates: Sequence[Vector]) -> Rows:
+    """Rows of the lot, then trusted ones, with the coordinates (N, m) of each dataset."""
+    parts = (lot, *vetted)
+    looks = [vectors(batch.x, COARSE).astype(np.float64) for d in parts for batch in d.batches(PASS_BATCH)]
     return Rows(
-        basis.coordinates_of(dataset), dataset.y, np.full(len(dataset), trusted), crossfit.contradicted(dataset),
+        np.concatenate(coordinates),
+        np.concatenate([d.y for d in parts]),
+        np.repeat([False, True], [len(lot), sum(map(len, vetted))]),
+        np.concatenate([crossfit.contradicted(d) for d in parts]),
         np.concatenate(looks),
-    )  # fmt: skip
+    )

@@ -104,6 +104,27 @@ class CalibratedScorer(ABC):
         return self.calibration
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EvidenceScorer(ABC):
+    """What scorers share that score −log₁₀ of a p-value.
+
+    Attributes:
+        rate: the p-value up to which a row is flagged.
+    """
+
+    rate: float
+
+    @property
+    def threshold(self) -> float:
+        return float(-np.log10(self.rate))
+
+    @abstractmethod
+    def score(self, batch: Batch) -> Scores: ...
+
+    def p_value(self, scores: Scores) -> Scores:
+        return np.asarray(np.power(10.0, -scores))
+
+
 S = TypeVar("S", bound=CalibratedScorer)
 
 

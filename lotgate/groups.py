@@ -90,9 +90,7 @@ class Group:
         return self.p_size <= EXPLAINED and self.clean <= MIXED and self.varied
 
     def p_given(self, p_pattern: float, *, shifted: bool) -> float:
-        """Of the whole group, given how often a natural one stands as far apart."""
-        if not self.suspect:
-            return 1.0
+        """Of the whole of a suspect group, given how often a natural one stands as far apart."""
         credible = self.contradicted or (p_pattern <= APART and not shifted)
         return fisher(self.p_size, p_pattern) if credible else 1.0
 

@@ -140,9 +140,14 @@ def _row_in_words(entry: Standing, extent: str) -> str:
 def _worth_in_words(worth: pd.Series[float]) -> str:
     """What the gate's F1 loses without this vote, over the cases where that was measured."""
     return (
-        f"and without its vote the gate's F1 changes by {0 - worth.mean():+.3f} on average over {len(worth)} cases, by "
-        f"{0 - worth.max():+.3f} to {0 - worth.min():+.3f}"
+        f"and without its vote the gate's F1 changes by {_change(worth.mean())} on average over {len(worth)} cases, by "
+        f"{_change(worth.max())} to {_change(worth.min())}"
     )
+
+
+def _change(worth: float) -> str:
+    """What leaving out a vote of that worth changes."""
+    return f"{0 - worth:+.3f}"
 
 
 def _judges(detector: type[Detector], kind: str) -> bool:
@@ -257,7 +262,7 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
                       _number(entry.clean["flagged_share"].mean(), 4),
                       f"{len(entry.alone)} of {entry.poisoned}" if entry.poisoned else "–",
                       f"{entry.led} of {entry.cases}" if entry.cases else "–",
-                      f"{0 - entry.worth.mean():+.3f} ({len(entry.worth)})" if len(entry.worth) else "–",
+                      f"{_change(entry.worth.mean())} ({len(entry.worth)})" if len(entry.worth) else "–",
                       EARNS[entry.earns]])  # fmt: skip
     head = ["detector", "what it measures", "votes, weight", *(f"F1, {kind}" for kind in KINDS), "clean flagged",
             "alone in lots", "leads in cases", "gate's F1 without its vote", "earns its place"]  # fmt: skip

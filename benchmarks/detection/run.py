@@ -18,7 +18,7 @@ from benchmarks.detection.cases import Case
 from benchmarks.detection.data import load
 from benchmarks.detection.downstream import outcomes, training_cost
 from benchmarks.detection.lots import Lot, make_lot
-from benchmarks.detection.measures import measure
+from benchmarks.detection.measures import Measured, measure
 from benchmarks.detection.peers_regression import regression_peers
 from benchmarks.detection.product import PRODUCT, Screened, bench_settings, screen
 from lotgate import stages
@@ -108,16 +108,13 @@ def _common(case: Case, lot: Lot) -> Row:
 
 
 def _product_rows(lot: Lot, screened: Screened, settings: Settings) -> list[Row]:
-    verdicts = screened.verdicts
-    planted, cover = lot.truth.of(verdicts["sample_id"].to_numpy())
-    flagged = (verdicts["action"] == "quarantine").to_numpy()
     rows: list[Row] = [
         {
             "method": PRODUCT, "family": "lotgate", "seconds": round(screened.wall - _unpaid(screened, settings), 2),
             "base_mb": screened.base_mb, "peak_mb": screened.peak_mb,
             "headline": screened.decision.reasons[0],
             **{f"seconds_{step}": round(s, 2) for step, s in screened.seconds.items() if step in ("ingest", "gather")},
-            **measure(planted, cover, flagged, verdicts["score"].to_numpy()),
+            **_of_verdicts(lot, screened.verdicts),
         }
     ]  # fmt: skip
     for name, found in screened.findings.groupby("detector", sort=True):
@@ -136,13 +133,16 @@ def _product_rows(lot: Lot, screened: Screened, settings: Settings) -> list[Row]
     return rows
 
 
+def _of_verdicts(lot: Lot, verdicts: pd.DataFrame) -> Measured:
+    planted, cover = lot.truth.of(verdicts["sample_id"].to_numpy())
+    return measure(planted, cover, (verdicts["action"] == "quarantine").to_numpy(), verdicts["score"].to_numpy())
+
+
 def _columns_without(lot: Lot, verdicts: pd.DataFrame | None) -> Row:
     """What the lot's verdict would be without this voter; nothing of those that only report."""
     if verdicts is None:
         return {}
-    planted, cover = lot.truth.of(verdicts["sample_id"].to_numpy())
-    flagged = (verdicts["action"] == "quarantine").to_numpy()
-    found = measure(planted, cover, flagged, None)
+    found = _of_verdicts(lot, verdicts)
     return {f"{name}_without": found[name] for name in WITHOUT}
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.utils import check_random_state
 
 from lotgate.data import Batch, Dataset
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
 from lotgate.probe import PASS_BATCH, Probe
 
 Vector = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ class ActivationClustering(Detector):
         assert evidence.probe is not None  # require() has checked it
         seeds = rng.integers(2**31 - 1, size=len(evidence.suspect.classes))
         splits = tuple(self._split(evidence, c, int(seed)) for c, seed in enumerate(seeds))
-        return ClusterScorer(evidence.probe, splits, float(-np.log10(self.rate)))
+        return ClusterScorer(evidence.probe, splits, rate=self.rate)
 
     def _split(self, evidence: Evidence, c: int, seed: int) -> Split | None:
         """Clusters and judges one class; None where it is too small or without spread."""
@@ -140,12 +140,11 @@ class Split:
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterScorer:
+class ClusterScorer(EvidenceScorer):
     """A sample scores −log₁₀ p of the cluster its activations fall into."""
 
     probe: Probe
     splits: tuple[Split | None, ...]
-    threshold: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
@@ -156,9 +155,6 @@ class ClusterScorer:
                 cluster = nearest((features[mine] - split.centre) @ split.basis, split.means)
                 scores[mine] = -np.log10(np.maximum(split.p[cluster], 1e-300))
         return scores
-
-    def p_value(self, scores: Scores) -> Scores:
-        return np.power(10.0, -scores)
 
 
 def size_p_value(share: Vector, trusted_inside: Vector, tolerance: float) -> Vector:

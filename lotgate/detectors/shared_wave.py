@@ -10,15 +10,14 @@ import numpy as np
 from pydantic import Field
 from sklearn.mixture import GaussianMixture
 
-from lotgate.apart import separation
+from lotgate.apart import rows_of, sample, separation
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
 from lotgate.groups import TAIL, Group, described
 from lotgate.mixtures import Mask, fit_mixture, members, one_thread, pooled_evidence
-from lotgate.pixels import COARSE, PASS_BATCH, vectors
+from lotgate.pixels import PASS_BATCH
 from lotgate.waves import Spectra, Wave, spectra, strongest_waves
-from lotgate.whitened import Rows
 
 FEWEST_KNOWN = 16  # further waves of a class, however many classes there are
 MOST_ROWS = 1_000  # of a class, of lot and trusted rows each: a sample tells what waves there are
@@ -83,7 +82,7 @@ class SharedWave(Detector):
         classes: list[list[Carried]] = []
         further = max(FEWEST_KNOWN, self.known // len(evidence.suspect.classes))
         for c in range(len(evidence.suspect.classes)):
-            lot, *vetted = (_some(d, c, rng) for d in (evidence.suspect, *evidence.vetted))
+            lot, *vetted = (sample(d.of_class(c), MOST_ROWS, rng) for d in (evidence.suspect, *evidence.vetted))
             seed = int(rng.integers(2**31 - 1))
             if len(lot) >= self.min_rows and any(map(len, vetted)):
                 classes.append(self._carried(c, lot, vetted, evidence.crossfit, seed, further))
@@ -93,7 +92,7 @@ class SharedWave(Detector):
             for found in classes
             for carried in found[: self.waves]
         ]
-        return WaveScorer(self.side, tuple(judged), float(-np.log10(self.rate)))
+        return WaveScorer(self.side, tuple(judged), rate=self.rate)
 
     def _carried(
         self, c: int, lot: Dataset, vetted: Sequence[Dataset], crossfit: CrossFit, seed: int, further: int
@@ -101,10 +100,14 @@ class SharedWave(Detector):
         """The waves of the class c, the largest moment first, with the groups that carry them."""
         parts = [d for d in (lot, *vetted) if len(d)]
         images = np.concatenate([spectra(batch.x, self.side) for d in parts for batch in d.batches(PASS_BATCH)])
-        own, found = _rows(parts, crossfit, len(lot)), []
+        waves, found = strongest_waves(images, 2 * self.waves, further), []
+        if not waves:
+            return []
+        strengths = np.concatenate([wave.strength(images) for wave in waves], axis=1)
+        own = rows_of(crossfit, lot, parts[1:], [strengths])
         with one_thread():
-            for wave in strongest_waves(images, 2 * self.waves, further):
-                along = wave.strength(images)
+            for i, wave in enumerate(waves):
+                along = own.x[:, i : i + 1]
                 mixture = fit_mixture(along, 2, seed, starts=1)
                 louder = int(np.argmax(mixture.means_[:, 0]))
                 mine = members(along, mixture) == louder
@@ -126,7 +129,7 @@ class Carried:
 
     def p_value(self, natural: Sequence[Group], *, shifted: bool) -> float:
         """Of the whole group, given the natural ones of all classes, and whether the lot is shifted."""
-        if not self.group.pure:
+        if not (self.group.suspect and self.group.pure):
             return 1.0
         p_pattern = 2 * min(self.wave.p_value, self.group.p_pattern(natural))
         return self.group.p_given(min(1.0, p_pattern), shifted=shifted)
@@ -144,12 +147,11 @@ class JudgedWave(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class WaveScorer:
+class WaveScorer(EvidenceScorer):
     """An image scores −log₁₀ of the harmonic mean of the p-values of the groups of its class."""
 
     side: int
     judged: tuple[JudgedWave, ...]
-    threshold: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
@@ -163,21 +165,3 @@ class WaveScorer:
                 p_values = [np.where(carried.members(found[mine]), p, 1.0) for carried, p in own]
                 scores[mine] = pooled_evidence(np.array(p_values))
         return scores
-
-    def p_value(self, scores: Scores) -> Scores:
-        return np.asarray(np.power(10.0, -scores))
-
-
-def _some(dataset: Dataset, c: int, rng: np.random.Generator) -> Dataset:
-    """The rows of a class, MOST_ROWS of them at most."""
-    rows = np.flatnonzero(dataset.y == c)
-    return dataset.select(dataset.ids[rng.choice(rows, min(MOST_ROWS, len(rows)), replace=False)])
-
-
-def _rows(parts: Sequence[Dataset], crossfit: CrossFit, n_lot: int) -> Rows:
-    """Of one class, those of the lot first; without coordinates."""
-    looks = [vectors(batch.x, COARSE).astype(np.float64) for d in parts for batch in d.batches(PASS_BATCH)]
-    n = sum(map(len, parts))
-    contradicted = np.concatenate([crossfit.contradicted(d) for d in parts])
-    return Rows(np.zeros((n, 0)), np.concatenate([d.y for d in parts]), np.arange(n) >= n_lot, contradicted,
-                np.concatenate(looks))  # fmt: skip

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 
 from lotgate.crossfit import Excess, fit_excess
 from lotgate.data import Batch
-from lotgate.detector import Detector, Evidence, Scorer, Scores
+from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
 from lotgate.mixtures import (
     EXPLAINED,
     THIN,
@@ -109,7 +109,7 @@ class UnexplainedClusters(Detector):
         excess = fit_excess(evidence.crossfit, taught, vetted)
         with one_thread():
             groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
-        return GroupScorer(evidence.probe, excess, groups, float(-np.log10(self.rate)))
+        return GroupScorer(evidence.probe, excess, groups, rate=self.rate)
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:
         """The mixtures of one class with a p-value per component; None where there is too little to say."""
@@ -184,13 +184,12 @@ class ClassGroups:
 
 
 @dataclass(frozen=True, eq=False)
-class GroupScorer:
+class GroupScorer(EvidenceScorer):
     """A sample scores −log₁₀ of the harmonic mean of the p-values of the components that accuse it; 1 for the rest."""
 
     probe: Probe
     excess: Excess
     groups: tuple[ClassGroups | None, ...]
-    threshold: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
@@ -207,9 +206,6 @@ class GroupScorer:
                 own[accused] = p[inside[accused]]
             scores[mine] = pooled_evidence(p_values)
         return scores
-
-    def p_value(self, scores: Scores) -> Scores:
-        return np.asarray(np.power(10.0, -scores))
 
 
 def allowed_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
