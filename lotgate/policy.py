@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 SUSPECTED = 1 / 3
+JURY = 3  # voters of groups that accuse much the same samples of a class: most of them must name a sample
 
 
 class Voice(NamedTuple):
@@ -30,11 +31,10 @@ class Voice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Where a voice would set samples aside, what that gains, and up to which p-value."""
+    """Whom a voice would set aside, and what that gains."""
 
-    scope: Mask
+    accused: Mask
     gain: float
-    limit: float
 
 
 class Policy(BaseModel):
@@ -54,7 +54,8 @@ class Policy(BaseModel):
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
         groups: voters whose evidence is of groups. Where others have set half or more of a group's samples of a class
-            aside, what they found explains these, and the rest of them is left alone.
+            aside, what they found explains these, and the rest of them is left alone. Where three or more accuse much
+            the same samples of a class, the majority decides on each, and clears the others of belonging to the group.
         reserve: voters that are asked once the others have nothing more to say.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
@@ -109,6 +110,10 @@ class Policy(BaseModel):
         """Of the permitted error."""
         return self.weights.get(voter, 1.0)
 
+    def of_group(self, voice: Voice) -> bool:
+        """Whether it accuses samples for what they share."""
+        return voice.voter in self.groups and not voice.of_class
+
     def cost(self, voter: str, *, of_classes: bool) -> float:
         """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
         return self.false_alarm_costs.get(voter, self.false_alarm_cost) if of_classes else self.false_alarm_cost
@@ -123,29 +128,38 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     """
     rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
-    left, scopes = everything.copy(), [everything]
+    left, acquitted, scopes = everything.copy(), nothing.copy(), [everything]
     found = {voice.voter: nothing.copy() for voice in p_values}
     of_classes = any(isinstance(label, str) for label in labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
+    together = {voice for voice in p_values if voice.of_class or policy.of_group(voice)}
 
-    def answer(voice: Voice, scope: Mask, explained: Mask = nothing) -> Answer:
+    def answer(voice: Voice, scope: Mask, explained: Mask) -> Answer:
         p = np.where(explained, 1.0, p_values[voice])
         gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
-        if gain > 0 and (voice.of_class or voice.voter in policy.groups):
-            group = scope & ~explained & (p <= limit) & ~found[voice.voter]
-            if (gone := _mostly_gone(classes, group, left)).any():  # by class: a decoy elsewhere explains nothing
+        accused = scope & ~explained & (p <= limit)
+        if gain > 0 and voice in together:
+            gone = _mostly_gone(classes, accused & ~found[voice.voter], left)
+            if gone.any():  # by class: a decoy elsewhere explains nothing
                 return answer(voice, scope, explained | gone)
-        return Answer(scope & ~explained, gain, limit)
+        return Answer(accused & left, gain)
 
     while left.any() and p_values:
-        asked = {(voice, number): answer(voice, scope) for voice in p_values for number, scope in enumerate(scopes)}
-        (speaker, _), heard = max(asked.items(), key=lambda pair: _preferred(pair[0][0], pair[1], policy))
+        asked = {
+            (voice, number): answer(voice, scope, acquitted if voice in together else nothing)
+            for voice in p_values
+            for number, scope in enumerate(scopes)
+        }
+        (speaker, number), heard = max(asked.items(), key=lambda pair: _preferred(pair[0][0], pair[1], policy))
         if heard.gain <= 0:
             break
-        now = heard.scope & left & (p_values[speaker] <= heard.limit)
-        found[speaker.voter] |= now
-        left &= ~now
+        jury = {v: a.accused for (v, n), a in asked.items() if n == number and a.gain > 0 and policy.of_group(v)}
+        named, cleared = _by_majority(classes, speaker, heard.accused, jury)
+        for voter, rows in named.items():
+            found[voter] |= rows
+            left &= ~rows
+        acquitted |= cleared
         rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
         scopes = [everything, *_suspected_classes(labels, ~left)]
     return found
@@ -161,6 +175,34 @@ def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mas
     size = np.bincount(classes[group], minlength=classes.max() + 1)
     stays = np.bincount(classes[group & left], minlength=classes.max() + 1)
     return ((size > 0) & (2 * stays <= size))[classes]
+
+
+def _by_majority(
+    classes: npt.NDArray[np.int64], speaker: Voice, accused: Mask, jury: Mapping[Voice, Mask]
+) -> tuple[dict[str, Mask], Mask]:
+    """Per voter whom it sets aside, and whom a majority clears, (N,) each.
+
+    The speaker has its way, but in classes where it is one of a jury: of all that any of them accuses, what most name.
+
+    Args:
+        jury: whom voters of groups accuse, the speaker among them if it is one.
+    """
+    named, cleared = {speaker.voter: accused.copy()}, np.zeros(len(classes), bool)
+    for c in np.unique(classes[accused]) if speaker in jury else ():
+        own = classes == c
+        alike = {voice.voter: a & own for voice, a in jury.items() if _alike(a & own, accused & own)}
+        if len(alike) >= JURY:
+            most = 2 * np.sum(list(alike.values()), axis=0) > len(alike)
+            cleared |= np.any(list(alike.values()), axis=0) & ~most
+            named[speaker.voter] &= ~own
+            for voter, rows in alike.items():
+                named[voter] = named.get(voter, np.zeros_like(cleared)) | rows & most
+    return named, cleared
+
+
+def _alike(one: Mask, other: Mask) -> bool:
+    """Whether half or more of what either accuses both accuse."""
+    return bool(2 * (one & other).sum() >= (one | other).sum())
 
 
 def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mask]:

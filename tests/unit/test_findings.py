@@ -111,6 +111,56 @@ def test_a_group_of_which_half_is_set_aside_is_explained(caught: int, silent: bo
     assert taken.sum() == (caught if silent else 40)
 
 
+JURY = Policy(voters=("a", "b", "c", "d"), groups=("a", "b", "c"), reserve=())
+
+
+def _accusing(*ranges: tuple[int, int]) -> list[list[float]]:
+    """p-values of a thousand rows, one list per voter, who accuses rows first to last − 1; the longer, the louder."""
+    row = np.arange(1000)
+    return [list(np.where((row >= first) & (row < last), 1e-9, 0.9)) for first, last in ranges]
+
+
+def test_of_three_voters_who_see_the_same_group_most_decide_who_belongs_to_it() -> None:
+    """The vaguest view has the largest group: it took clean rows with it and missed a part of the poison."""
+    a, b, c = _accusing((0, 60), (2, 60), (10, 90))
+    taken = set_aside(findings(a=a, b=b, c=c), JURY)
+    assert set(np.flatnonzero(taken)) == set(range(2, 60))
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([(0, 60)], {*range(10, 90)}),  # nobody but the two
+        ([(0, 60), (500, 560)], {*range(10, 90), *range(500, 560)}),  # a third sees another group
+        ([(0, 60), (60, 200)], {*range(200)}),  # a third sees a group of which this is a small part
+    ],
+)
+def test_two_voters_are_no_jury(others: list[tuple[int, int]], expected: set[int]) -> None:
+    said = dict(zip("abc", _accusing((10, 90), *others), strict=False))
+    assert set(np.flatnonzero(set_aside(findings(**said), JURY))) == expected
+
+
+def test_whom_a_majority_clears_a_voter_of_single_samples_may_still_accuse() -> None:
+    a, b, c, d = _accusing((0, 60), (2, 60), (10, 90), (85, 100))
+    taken = set_aside(findings(a=a, b=b, c=c, d=d), JURY)
+    assert set(np.flatnonzero(taken)) == {*range(2, 60), *range(85, 100)}
+
+
+def test_a_majority_decides_in_its_own_class_only() -> None:
+    a, b, c = _accusing((0, 60), (2, 60), (10, 90))
+    elsewhere = np.arange(1000) >= 900
+    c = list(np.where(elsewhere, 1e-9, c))
+    taken = set_aside(findings(a=a, b=b, c=c), JURY, ["u"] * 900 + ["v"] * 100)
+    assert set(np.flatnonzero(taken)) == {*range(2, 60), *range(900, 1000)}
+
+
+def test_who_named_a_sample_is_named_beside_it() -> None:
+    a, b, c = _accusing((0, 60), (2, 60), (10, 90))
+    table = findings(a=a, b=b, c=c)
+    found = quarantined(table, pd.Series(1.0, index=[f"s{i}" for i in range(1000)]), JURY)
+    assert found.groupby("detector").size().to_dict() == {"a": 58, "b": 58, "c": 50}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_one_voters_limit_against_the_definition(seed: int) -> None:
     rng = np.random.default_rng(seed)
