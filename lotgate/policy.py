@@ -55,7 +55,8 @@ class Policy(BaseModel):
             p-values of some err towards caution there.
         groups: voters whose evidence is of groups. Where others have set half or more of a group's samples of a class
             aside, what they found explains these, and the rest of them is left alone. Where three or more accuse much
-            the same samples of a class, the majority decides on each, and clears the others of belonging to the group.
+            the same samples of a class, those that most of them name are set aside before anybody else is asked, and
+            the others are cleared of belonging to the group.
         reserve: voters that are asked once the others have nothing more to say.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
@@ -128,7 +129,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     """
     rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
-    left, acquitted, scopes = everything.copy(), nothing.copy(), [everything]
+    left, scopes = everything, [everything]
     found = {voice.voter: nothing.copy() for voice in p_values}
     of_classes = any(isinstance(label, str) for label in labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
@@ -145,23 +146,28 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
                 return answer(voice, scope, explained | gone)
         return Answer(accused & left, gain)
 
+    def set_these_aside(named: Mapping[str, Mask]) -> None:
+        nonlocal left, rates, scopes
+        for voter, rows in named.items():
+            found[voter] |= rows
+            left = left & ~rows
+        rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
+        scopes = [everything, *_suspected_classes(labels, ~left)]
+
+    groups = {v: a.accused for v in p_values if policy.of_group(v) and (a := answer(v, everything, nothing)).gain > 0}
+    agreed, cleared = _by_majority(classes, groups)
+    if agreed:
+        set_these_aside({voice.voter: rows for voice, rows in agreed.items()})
     while left.any() and p_values:
         asked = {
-            (voice, number): answer(voice, scope, acquitted if voice in together else nothing)
+            (voice, number): answer(voice, scope, cleared if voice in together else nothing)
             for voice in p_values
             for number, scope in enumerate(scopes)
         }
-        (speaker, number), heard = max(asked.items(), key=lambda pair: _preferred(pair[0][0], pair[1], policy))
+        (speaker, _), heard = max(asked.items(), key=lambda pair: _preferred(pair[0][0], pair[1], policy))
         if heard.gain <= 0:
             break
-        jury = {v: a.accused for (v, n), a in asked.items() if n == number and a.gain > 0 and policy.of_group(v)}
-        named, cleared = _by_majority(classes, speaker, heard.accused, jury)
-        for voter, rows in named.items():
-            found[voter] |= rows
-            left &= ~rows
-        acquitted |= cleared
-        rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
-        scopes = [everything, *_suspected_classes(labels, ~left)]
+        set_these_aside({speaker.voter: heard.accused})
     return found
 
 
@@ -177,27 +183,29 @@ def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mas
     return ((size > 0) & (2 * stays <= size))[classes]
 
 
-def _by_majority(
-    classes: npt.NDArray[np.int64], speaker: Voice, accused: Mask, jury: Mapping[Voice, Mask]
-) -> tuple[dict[str, Mask], Mask]:
-    """Per voter whom it sets aside, and whom a majority clears, (N,) each.
-
-    The speaker has its way, but in classes where it is one of a jury: of all that any of them accuses, what most name.
+def _by_majority(classes: npt.NDArray[np.int64], accused: Mapping[Voice, Mask]) -> tuple[dict[Voice, Mask], Mask]:
+    """What juries agree on, (N,) per member of one, and whom some of a jury name but not most, (N,).
 
     Args:
-        jury: whom voters of groups accuse, the speaker among them if it is one.
+        accused: (N,) per voter of groups. In a class, those who accuse much the same samples as one of them are a jury.
     """
-    named, cleared = {speaker.voter: accused.copy()}, np.zeros(len(classes), bool)
-    for c in np.unique(classes[accused]) if speaker in jury else ():
-        own = classes == c
-        alike = {voice.voter: a & own for voice, a in jury.items() if _alike(a & own, accused & own)}
-        if len(alike) >= JURY:
-            most = 2 * np.sum(list(alike.values()), axis=0) > len(alike)
-            cleared |= np.any(list(alike.values()), axis=0) & ~most
-            named[speaker.voter] &= ~own
-            for voter, rows in alike.items():
-                named[voter] = named.get(voter, np.zeros_like(cleared)) | rows & most
-    return named, cleared
+    agreed, cleared = {voice: np.zeros(len(classes), bool) for voice in accused}, np.zeros(len(classes), bool)
+    for c in np.unique(classes[np.any(list(accused.values()), axis=0)]) if accused else ():
+        jury = _jury({voice: rows & (classes == c) for voice, rows in accused.items()})
+        most = 2 * np.sum(list(jury.values()), axis=0) > len(jury)
+        for voice, rows in jury.items():
+            agreed[voice] |= rows & most
+            cleared |= rows & ~most
+    return {voice: rows for voice, rows in agreed.items() if rows.any()}, cleared
+
+
+def _jury(accused: Mapping[Voice, Mask]) -> dict[Voice, Mask]:
+    """JURY or more voters who accuse much the same samples as one of them, whoever has most of these; none, if none."""
+    for one in sorted(accused.values(), key=np.count_nonzero, reverse=True):
+        jury = {voice: other for voice, other in accused.items() if one.any() and _alike(one, other)}
+        if len(jury) >= JURY:
+            return jury
+    return {}
 
 
 def _alike(one: Mask, other: Mask) -> bool:

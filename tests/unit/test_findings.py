@@ -146,6 +146,16 @@ def test_whom_a_majority_clears_a_voter_of_single_samples_may_still_accuse() -> 
     assert set(np.flatnonzero(taken)) == {*range(2, 60), *range(85, 100)}
 
 
+def test_those_who_agree_are_heard_before_one_who_has_more_to_say() -> None:
+    """A voter of single samples took as many clean rows as it may along; what three knew exactly came too late."""
+    a, b, c = _accusing((0, 60), (0, 60), (10, 60))
+    vague = [*np.full(60, 1e-9), *np.full(20, 4e-3), *np.full(920, 0.9)]
+    alone = set_aside(findings(d=vague), JURY)
+    assert set(np.flatnonzero(alone)) == set(range(80))
+    taken = set_aside(findings(a=a, b=b, c=c, d=vague), JURY)
+    assert set(np.flatnonzero(taken)) == set(range(60))
+
+
 def test_a_majority_decides_in_its_own_class_only() -> None:
     a, b, c = _accusing((0, 60), (2, 60), (10, 90))
     elsewhere = np.arange(1000) >= 900
