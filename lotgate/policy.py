@@ -2,7 +2,7 @@
 
 Evidence is of three kinds: of one sample, of a group of samples that share something (the voters in `groups`), and of a
 class that holds too many suspects for its trusted rows (lotgate.surplus). The more it takes to explain it, the later it
-is asked.
+is asked; what three voters of groups agree on comes first of all.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
         p_values: (N,) per voice. What a voter says of a class as a whole is asked for last.
         labels: (N,) class names; not strings (targets): no classes.
     """
+    if not p_values:
+        return {}
     rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
     left, scopes = everything, [everything]
@@ -146,28 +148,26 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
                 return answer(voice, scope, explained | gone)
         return Answer(accused & left, gain)
 
-    def set_these_aside(named: Mapping[str, Mask]) -> None:
-        nonlocal left, rates, scopes
+    def loudest() -> dict[str, Mask]:
+        """What the voice that comes next sets aside; nothing where none gains."""
+        asked = [
+            (voice, answer(voice, scope, cleared if voice in together else nothing))
+            for voice in p_values
+            for scope in scopes
+        ]
+        speaker, heard = max(asked, key=lambda pair: _preferred(pair[0], pair[1], policy))
+        return {speaker.voter: heard.accused} if heard.gain > 0 else {}
+
+    groups = {voice.voter: answer(voice, everything, nothing) for voice in p_values if policy.of_group(voice)}
+    agreed, cleared = _by_majority(classes, {voter: a.accused for voter, a in groups.items() if a.gain > 0})
+    named = agreed or loudest()
+    while named:
         for voter, rows in named.items():
             found[voter] |= rows
             left = left & ~rows
         rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
         scopes = [everything, *_suspected_classes(labels, ~left)]
-
-    groups = {v: a.accused for v in p_values if policy.of_group(v) and (a := answer(v, everything, nothing)).gain > 0}
-    agreed, cleared = _by_majority(classes, groups)
-    if agreed:
-        set_these_aside({voice.voter: rows for voice, rows in agreed.items()})
-    while left.any() and p_values:
-        asked = {
-            (voice, number): answer(voice, scope, cleared if voice in together else nothing)
-            for voice in p_values
-            for number, scope in enumerate(scopes)
-        }
-        (speaker, _), heard = max(asked.items(), key=lambda pair: _preferred(pair[0][0], pair[1], policy))
-        if heard.gain <= 0:
-            break
-        set_these_aside({speaker.voter: heard.accused})
+        named = loudest()
     return found
 
 
@@ -183,26 +183,27 @@ def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mas
     return ((size > 0) & (2 * stays <= size))[classes]
 
 
-def _by_majority(classes: npt.NDArray[np.int64], accused: Mapping[Voice, Mask]) -> tuple[dict[Voice, Mask], Mask]:
+def _by_majority(classes: npt.NDArray[np.int64], accused: Mapping[str, Mask]) -> tuple[dict[str, Mask], Mask]:
     """What juries agree on, (N,) per member of one, and whom some of a jury name but not most, (N,).
 
     Args:
         accused: (N,) per voter of groups. In a class, those who accuse much the same samples as one of them are a jury.
     """
-    agreed, cleared = {voice: np.zeros(len(classes), bool) for voice in accused}, np.zeros(len(classes), bool)
-    for c in np.unique(classes[np.any(list(accused.values()), axis=0)]) if accused else ():
-        jury = _jury({voice: rows & (classes == c) for voice, rows in accused.items()})
+    agreed = {voter: np.zeros(len(classes), bool) for voter in accused}
+    cleared = np.zeros(len(classes), bool)
+    for c in np.unique(classes[np.logical_or.reduce([cleared, *accused.values()])]):
+        jury = _jury({voter: rows & (classes == c) for voter, rows in accused.items()})
         most = 2 * np.sum(list(jury.values()), axis=0) > len(jury)
-        for voice, rows in jury.items():
-            agreed[voice] |= rows & most
+        for voter, rows in jury.items():
+            agreed[voter] |= rows & most
             cleared |= rows & ~most
-    return {voice: rows for voice, rows in agreed.items() if rows.any()}, cleared
+    return {voter: rows for voter, rows in agreed.items() if rows.any()}, cleared
 
 
-def _jury(accused: Mapping[Voice, Mask]) -> dict[Voice, Mask]:
+def _jury(accused: Mapping[str, Mask]) -> dict[str, Mask]:
     """JURY or more voters who accuse much the same samples as one of them, whoever has most of these; none, if none."""
     for one in sorted(accused.values(), key=np.count_nonzero, reverse=True):
-        jury = {voice: other for voice, other in accused.items() if one.any() and _alike(one, other)}
+        jury = {voter: other for voter, other in accused.items() if one.any() and _alike(one, other)}
         if len(jury) >= JURY:
             return jury
     return {}
