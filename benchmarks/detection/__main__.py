@@ -11,6 +11,7 @@ from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.docs import write_docs
 from benchmarks.detection.page import write_page
 from benchmarks.detection.peers import FROM_TRUSTED
+from benchmarks.detection.quotes import write_quotes
 from benchmarks.detection.runner import run
 
 
@@ -18,7 +19,7 @@ def main(argv: list[str]) -> int:
     """Exit 0: every case that could run has rows; 1: some failed."""
     args = _parser().parse_args(argv)
     if args.command == "docs":
-        print("\n".join(map(str, write_docs())))
+        print("\n".join(map(str, [*write_docs(), write_quotes()])))
         return 0
     cases = [case for case in expand(load_cases(), args.split) if re.search(args.only, f"{case.group}/{case.name}")]
     if args.command == "list":
@@ -31,13 +32,14 @@ def main(argv: list[str]) -> int:
         status = 0
     if args.split == "report":  # the only figures that a page may quote
         write_docs()
+        write_quotes()
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.detection", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("docs", help="docstrings and CSV → docs/detectors/*.md; `run` and `page` do it too")
+    commands.add_parser("docs", help="docstrings and CSV → docs/detectors/*.md and README; `run`, `page` too")
     for name, words in (("list", "the cases"), ("run", "run what has no rows yet"), ("page", "CSV → HTML")):
         command = commands.add_parser(name, help=words)
         command.add_argument("--split", choices=("tune", "report"), default="report")

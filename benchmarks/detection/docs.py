@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.data import ROOT
+from benchmarks.detection.markdown import listed, number, percent, table
 from benchmarks.detection.results import COLUMNS, csv_file, read_csv
 from benchmarks.detection.standing import CASE, KINDS, RATE, RULE, TRUSTED, Standing, standing
 from lotgate.detector import Detector
@@ -102,7 +103,7 @@ def _page(detector: type[Detector], entry: Standing, extent: str) -> str:
 
 def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     """Who it is for, whether it votes, and what its row says of that."""
-    applies = f"Made for {_and(detector.modalities)} lots, {_and(detector.tasks)}."
+    applies = f"Made for {listed(detector.modalities)} lots, {listed(detector.tasks)}."
     policy, row = Policy(), _row_in_words(entry, extent)
     if detector.name not in policy.voters:
         words = "**It does not vote by default**: it reports only, and quarantines nothing"
@@ -164,9 +165,9 @@ def _parameters(detector: type[Detector], meanings: str) -> str:
          ", ".join(_bound(limit) for limit in field.metadata) or "–"]
         for name, field in detector.model_fields.items()
     ]  # fmt: skip
-    table = _table(["parameter", "default", "range"], lines)
+    listing = table(["parameter", "default", "range"], lines)
     bullets = re.sub(r"^(?=\S)", "- ", meanings, flags=re.MULTILINE)
-    return f"{table}\n\n{textwrap.dedent(bullets)}" if meanings else table
+    return f"{listing}\n\n{textwrap.dedent(bullets)}" if meanings else listing
 
 
 def _bound(limit: object) -> str:
@@ -190,7 +191,7 @@ def _benchmark(detector: type[Detector], entry: Standing) -> Iterable[str]:
     yield (
         f"Poison is the positive class; figures are means over lots (datasets × seeds) with the worst lot beside them. "
         f"It is measured alone, at its own threshold; which of its findings count is then the policy's. In these rows "
-        f"it {_and(voted)}." + (f" Lots without an answer: {entry.failed}." if entry.failed else "")
+        f"it {listed(voted)}." + (f" Lots without an answer: {entry.failed}." if entry.failed else "")
     )
     for kind in KINDS:
         if _judges(detector, kind):
@@ -212,9 +213,9 @@ def _by_attack(part: pd.DataFrame) -> str:
         line = [str(attack), str(len(lots))]
         for measure, digits in (("tpr", 3), ("fpr", 4), ("f1", 3), ("auroc", 3)):
             worst = lots[measure].max() if measure == "fpr" else lots[measure].min()
-            line += [_number(lots[measure].mean(), digits), _number(worst, digits)]
+            line += [number(lots[measure].mean(), digits), number(worst, digits)]
         lines.append(line)
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _by_kind(detector: type[Detector], entry: Standing) -> str:
@@ -223,10 +224,10 @@ def _by_kind(detector: type[Detector], entry: Standing) -> str:
         clean, every = entry.clean[entry.clean["lots"] == kind], entry.rows[entry.rows["lots"] == kind]
         flagged = clean["flagged_share"]
         where = f" ({clean.loc[flagged.idxmax(), 'dataset']})" if flagged.notna().any() else ""
-        lines.append([kind, str(len(clean)), _number(flagged.mean(), 4), _number(flagged.max(), 4) + where,
-                      str(len(every)), _number(every["seconds"].mean(), 2), _share(every["share"].mean())])  # fmt: skip
-    table = _table(["lots", "clean ones", "share flagged", "worst", "all", "seconds", "of a scan"], lines)
-    return f"{table}\n\nSeconds are its own, without what all share: reading, probes, cross-fitted models."
+        lines.append([kind, str(len(clean)), number(flagged.mean(), 4), number(flagged.max(), 4) + where,
+                      str(len(every)), number(every["seconds"].mean(), 2), percent(every["share"].mean())])  # fmt: skip
+    shown = table(["lots", "clean ones", "share flagged", "worst", "all", "seconds", "of a scan"], lines)
+    return f"{shown}\n\nSeconds are its own, without what all share: reading, probes, cross-fitted models."
 
 
 def _needed(entry: Standing) -> str:
@@ -238,15 +239,15 @@ def _needed(entry: Standing) -> str:
     if entry.alone.empty:
         return words
     by = entry.alone.groupby(CASE)[["tpr", "fpr"]].agg(["mean", "size"])
-    table = pd.DataFrame({"lots": by[("tpr", "size")], "tpr": by[("tpr", "mean")], "fpr": by[("fpr", "mean")]})
-    first = table.sort_values(["lots", "tpr"], ascending=False, kind="stable").reset_index().head(SHOWN)
+    cases = pd.DataFrame({"lots": by[("tpr", "size")], "tpr": by[("tpr", "mean")], "fpr": by[("fpr", "mean")]})
+    first = cases.sort_values(["lots", "tpr"], ascending=False, kind="stable").reset_index().head(SHOWN)
     lines = [
         [row["dataset"], row["attack"], f"{row['rate']:.3g}", f"{row['trusted']:.3g}",
-         f"{row['poisoned_trusted']:.3g}", str(row["lots"]), _number(row["tpr"], 3), _number(row["fpr"], 4)]
+         f"{row['poisoned_trusted']:.3g}", str(row["lots"]), number(row["tpr"], 3), number(row["fpr"], 4)]
         for _, row in first.iterrows()
     ]  # fmt: skip
-    shown = _table(["dataset", "attack", "rate", "trusted", "trusted spoiled", "lots", "TPR", "FPR"], lines)
-    left = len(table) - len(first)
+    shown = table(["dataset", "attack", "rate", "trusted", "trusted spoiled", "lots", "TPR", "FPR"], lines)
+    left = len(cases) - len(first)
     return f"{words}\n\n{shown}" + (f"\n\nAnd {left} more cases." if left else "")
 
 
@@ -259,14 +260,14 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
         lines.append([f"[{detector.name}]({detector.name}.md)", sections(detector)[""].splitlines()[0], votes,
                       *(f"{f1.loc[kind, 'mean']:.3f} ({f1.loc[kind, 'count']})" if kind in f1.index else "–"
                         for kind in KINDS),
-                      _number(entry.clean["flagged_share"].mean(), 4),
+                      number(entry.clean["flagged_share"].mean(), 4),
                       f"{len(entry.alone)} of {entry.poisoned}" if entry.poisoned else "–",
                       f"{entry.led} of {entry.cases}" if entry.cases else "–",
                       f"{_change(entry.worth.mean())} ({len(entry.worth)})" if len(entry.worth) else "–",
                       EARNS[entry.earns]])  # fmt: skip
     head = ["detector", "what it measures", "votes, weight", *(f"F1, {kind}" for kind in KINDS), "clean flagged",
             "alone in lots", "leads in cases", "gate's F1 without its vote", "earns its place"]  # fmt: skip
-    return "\n\n".join([MADE, "# Detectors", _origin(rows, extent), _table(head, lines), READING, RULE + JOINT]) + "\n"
+    return "\n\n".join([MADE, "# Detectors", _origin(rows, extent), table(head, lines), READING, RULE + JOINT]) + "\n"
 
 
 def _origin(rows: pd.DataFrame, extent: str) -> str:
@@ -276,23 +277,5 @@ def _origin(rows: pd.DataFrame, extent: str) -> str:
     mixed = " **The rows come from more than one state of the code.**" if len(codes) > 1 else ""
     return (
         f"Figures are those of the report cases of the [benchmark](../../benchmarks/README.md): {extent}, seeds "
-        f"{_and(str(seed) for seed in rows['seed'].unique())}, code {', '.join(codes)}.{mixed}"
+        f"{listed(str(seed) for seed in rows['seed'].unique())}, code {', '.join(codes)}.{mixed}"
     )
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-
-
-def _and(words: Iterable[str]) -> str:
-    ordered = sorted(words)
-    return " and ".join([", ".join(ordered[:-1]), ordered[-1]] if len(ordered) > 1 else ordered)
-
-
-def _number(value: float, digits: int) -> str:
-    return "–" if pd.isna(value) else f"{value:.{digits}f}"
-
-
-def _share(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.1%}"

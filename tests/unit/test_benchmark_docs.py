@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.docs import HEADINGS, pages, sections, write_docs
 from benchmarks.detection.goals import every_goal, goal_table
 from benchmarks.detection.page import coverage, ordered_methods, write_page
+from benchmarks.detection.quotes import README, quoted
 from benchmarks.detection.results import COLUMNS
 from benchmarks.detection.standing import standing
 from lotgate.detectors import DETECTORS
@@ -173,6 +175,58 @@ def test_committed_pages_are_those_of_the_committed_results(tmp_path: Path) -> N
         assert committed.read_text(encoding="utf-8") == path.read_text(encoding="utf-8"), (
             f"{committed.name} is stale: run python -m benchmarks.detection docs"
         )
+
+
+def test_readme_quotes_the_committed_results() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert {"goals", "images", "tables", "few"} <= {*re.findall(r"<!-- quote (\w+) -->", text)}
+    assert quoted(text, results.read_csv("report")) == text, "stale: run python -m benchmarks.detection docs"
+
+
+def test_a_quote_has_our_f1_beside_the_best_peers_and_the_higher_in_bold() -> None:
+    rows = _rows()
+    text = quoted("<!-- quote images -->\nold\n<!-- end of quote -->", rows)
+    assert "old" not in text
+    assert "| patch | **.88** .00 |" in text
+    assert "| random flips | **.90** |" in text, "no peer was asked"
+    assert "| *clean rows lost, mean* | 0.1% |" in text and "| *worst clean lot* | 0.0% |" in text
+    rows.loc[rows["method"] == "pyod_lof", ["f1", "fpr"]] = [0.95, 0.2]
+    told = rows[rows["method"] == "pyod_lof"].assign(method="trim_told", f1=1.0)
+    rows = pd.concat([rows, told], ignore_index=True)
+    assert "| patch | .88 **.95** |" in quoted("<!-- quote images -->\n<!-- end of quote -->", rows)
+    ahead = quoted("<!-- quote ahead -->\n<!-- end of quote -->", rows)
+    assert "in 1 of 1 cases, in 1 with a fifth trusted or more. There it loses 20.0% of the clean rows" in ahead
+
+
+def test_quotes_of_rates_need_three_of_them() -> None:
+    rows = _rows()
+    ask = "<!-- quote rates -->\n<!-- end of quote -->"
+    assert "patch" not in quoted(ask, rows)
+    more = [rows[rows["attack"] == "patch"].assign(rate=rate, f1=rate) for rate in (0.01, 0.2)]
+    assert "| digits | patch | .01 | .88 | .20 |" in quoted(ask, pd.concat([rows, *more], ignore_index=True))
+
+
+def test_what_a_model_obeys_is_quoted_of_attacks_that_work() -> None:
+    rows = _rows()
+    own = (rows["method"] == "lotgate") & rows["attack"].isin(["patch", "label_flip_random"])
+    rows.loc[own, ["clean_raw", "clean_kept", "clean_perfect"]] = [0.9, 0.95, 0.96]
+    rows.loc[own, ["attack_success_raw", "attack_success_kept", "attack_success_perfect"]] = [0.4, 0.3, 0.0]
+    rows.loc[own & (rows["attack"] == "patch"), ["attack_success_raw", "attack_success_kept"]] = [0.8, 0.02]
+    text = quoted("<!-- quote trained -->\n<!-- end of quote -->", rows)
+    assert "| digits | 1 of 2 | 80.0% | 2.0% | 0.0% | 2.0% (patch) | 90.0% | 95.0% | 96.0% |" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<!-- quote nothing -->\n<!-- end of quote -->", "no quote is called nothing"),
+        ("<!-- quote goals -->\n and text", "a quote has no end"),
+        ("<!-- quote goals -->\n<!-- quote images -->\n<!-- end of quote -->", "a quote has no end"),
+    ],
+)
+def test_a_quote_that_nobody_makes_or_that_does_not_end_is_an_error(text: str, words: str) -> None:
+    with pytest.raises(LotgateError, match=words):
+        quoted(text, _rows())
 
 
 def test_goals_say_what_was_reached_over_how_many_cases_and_what_has_no_rows() -> None:
