@@ -16,7 +16,7 @@ import pandas as pd
 from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.data import ROOT
 from benchmarks.detection.markdown import listed, number, percent, table
-from benchmarks.detection.results import COLUMNS, csv_file, read_csv
+from benchmarks.detection.results import COLUMNS, csv_file, read_csv, states
 from benchmarks.detection.standing import CASE, KINDS, RATE, RULE, TRUSTED, Standing, standing
 from lotgate.detector import Detector
 from lotgate.detectors import DETECTORS
@@ -273,9 +273,7 @@ def _index(records: dict[type[Detector], Standing], rows: pd.DataFrame, extent: 
 def _origin(rows: pd.DataFrame, extent: str) -> str:
     if rows.empty:
         return f"{NOT_YET} Figures will come from `benchmarks/detection/results/report.csv`."
-    codes = sorted(map(str, rows["code"].dropna().unique()))
-    mixed = " **The rows come from more than one state of the code.**" if len(codes) > 1 else ""
     return (
         f"Figures are those of the report cases of the [benchmark](../../benchmarks/README.md): {extent}, seeds "
-        f"{listed(str(seed) for seed in rows['seed'].unique())}, code {', '.join(codes)}.{mixed}"
+        f"{listed(str(seed) for seed in rows['seed'].unique())}, {states(rows)}."
     )

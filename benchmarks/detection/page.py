@@ -15,7 +15,7 @@ from benchmarks.detection.cases import Split, expand, load_cases
 from benchmarks.detection.charts import heat_map, legend, roc
 from benchmarks.detection.goals import TABLES, TWO_CLASSES, Goal, cost_in_trainings, every_goal, tried
 from benchmarks.detection.measures import GRID
-from benchmarks.detection.results import RESULTS, read_csv, summary
+from benchmarks.detection.results import RESULTS, read_csv, states, summary
 from lotgate.files import write_text
 
 STYLE = Path(__file__).with_name("page.css")
@@ -75,8 +75,6 @@ def coverage(rows: pd.DataFrame, split: Split) -> pd.DataFrame:
 
 def _about(rows: pd.DataFrame, split: Split) -> str:
     versions = json.loads((RESULTS / "versions.json").read_text())
-    codes = sorted(rows["code"].dropna().unique())
-    mixed = "" if len(codes) == 1 else " <b>The rows come from more than one state of the code.</b>"
     held = ", ".join(sorted(set.union(*load_cases().held_out())))
     seeds = ", ".join(str(seed) for seed in sorted(rows["seed"].unique()))
     apart = (
@@ -86,7 +84,7 @@ def _about(rows: pd.DataFrame, split: Split) -> str:
     )
     stack = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
-        f"<p>{rows['case'].nunique()} lots, seeds {seeds}; code {escape(', '.join(codes))}.{mixed} {READING}</p>"
+        f"<p>{rows['case'].nunique()} lots, seeds {seeds}; <b>{escape(states(rows))}</b>. {READING}</p>"
         f"<p class=note>{escape(apart)}</p><p class=note>{escape(stack)}</p>"
     )
 

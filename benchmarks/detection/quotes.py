@@ -17,7 +17,7 @@ from benchmarks.detection.data import ROOT
 from benchmarks.detection.goals import WORKS, goal_table
 from benchmarks.detection.markdown import percent, table
 from benchmarks.detection.names import ATTACKS, IMAGES, IN_ORDER, PARTS, TABLES
-from benchmarks.detection.results import read_csv
+from benchmarks.detection.results import read_csv, states
 from benchmarks.detection.standing import RATE, TRUSTED
 from lotgate.errors import LotgateError
 from lotgate.files import write_text
@@ -137,9 +137,8 @@ def _trained(rows: pd.DataFrame) -> str:
 def _extent(rows: pd.DataFrame) -> str:
     every = expand(load_cases(), "report")
     run = len({case.name for case in every} & set(rows["case"]))
-    own = rows[rows["method"] == "lotgate"]
-    seeds = ", ".join(str(seed) for seed in sorted(own["seed"].unique()))
-    return f"{run:,} of {len(every):,} cases run, seeds {seeds}; {own['code'].nunique()} states of the code."
+    seeds = ", ".join(str(seed) for seed in sorted(rows["seed"].unique()))
+    return f"{run:,} of {len(every):,} cases run, seeds {seeds}; {states(rows)}."
 
 
 def _ahead(rows: pd.DataFrame) -> str:

@@ -131,6 +131,14 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([grouped.size().rename("seeds"), means, worst], axis=1).reset_index()
 
 
+def states(rows: pd.DataFrame) -> str:
+    """Which state of the code measured these rows, or how many states did."""
+    codes = sorted(map(str, rows["code"].dropna().unique()))
+    if len(codes) == 1:
+        return f"code {codes[0]}"
+    return f"{len(codes)} states of the code (each row of the CSV names its own)"
+
+
 def stack() -> dict[str, str]:
     """Versions of Lotgate, of what it stands on, and of the peers."""
     return versions() | {name: installed(name) for name in PEER_STACK}

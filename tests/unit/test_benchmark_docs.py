@@ -198,6 +198,13 @@ def test_a_quote_has_our_f1_beside_the_best_peers_and_the_higher_in_bold() -> No
     assert "in 1 of 1 cases, in 1 with a fifth trusted or more. There it loses 20.0% of the clean rows" in ahead
 
 
+def test_a_quote_says_how_many_states_of_the_code_measured() -> None:
+    ask, rows = "<!-- quote extent -->\n<!-- end of quote -->", _rows()
+    assert "seeds 0, 1; code abc." in quoted(ask, rows)
+    rows.loc[rows["seed"] == 1, "code"] = "def"
+    assert "seeds 0, 1; 2 states of the code" in quoted(ask, rows)
+
+
 def test_quotes_of_rates_need_three_of_them() -> None:
     rows = _rows()
     ask = "<!-- quote rates -->\n<!-- end of quote -->"
