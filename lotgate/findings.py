@@ -185,8 +185,8 @@ def quarantined(findings: pd.DataFrame, labels: pd.Series[Any], policy: Policy) 
     times that rate, the one that gains most first, so that none pays with clean samples for what was found already:
     about the lot, and about each class that holds a good part of what was found, where suspects are fewer and poison is
     likelier. Voters in reserve are asked last, and after them what a voter says of a class as a whole; groups, and such
-    classes, are nobody's of which half or more has been set aside. Before all that, three or more voters of groups who
-    see much the same group in a class decide by majority who belongs to it.
+    classes, are nobody's of which half or more has been set aside. Before all that, voters of groups who see nearly
+    the same group in a class decide who belongs to it.
 
     Args:
         findings: of all samples by all voters; P_OF_CLASS may be missing.

@@ -2,7 +2,7 @@
 
 Evidence is of three kinds: of one sample, of a group of samples that share something (the voters in `groups`), and of a
 class that holds too many suspects for its trusted rows (lotgate.surplus). The more it takes to explain it, the later it
-is asked; what three voters of groups agree on comes first of all.
+is asked; what voters of groups agree on comes first of all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 SUSPECTED = 1 / 3
-JURY = 3  # voters of groups that accuse much the same samples of a class: most of them must name a sample
+JURY = 2  # voters of groups that accuse nearly the same samples of a class: half of them must name a sample
+ALIKE = 0.9  # of the samples of a class that either of two voters accuses, those that both do, at least
 
 
 class Voice(NamedTuple):
@@ -54,8 +55,8 @@ class Policy(BaseModel):
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
         groups: voters whose evidence is of groups. Where others have set half or more of a group's samples of a class
-            aside, what they found explains these, and the rest of them is left alone. Where three or more accuse much
-            the same samples of a class, those that most of them name are set aside before anybody else is asked, and
+            aside, what they found explains these, and the rest of them is left alone. Where two or more accuse nearly
+            the same samples of a class, those that half of them name are set aside before anybody else is asked, and
             the others are cleared of belonging to the group.
         reserve: voters that are asked once the others have nothing more to say.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
@@ -159,7 +160,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
         return {speaker.voter: heard.accused} if heard.gain > 0 else {}
 
     groups = {voice.voter: answer(voice, everything, nothing) for voice in p_values if policy.of_group(voice)}
-    agreed, cleared = _by_majority(classes, {voter: a.accused for voter, a in groups.items() if a.gain > 0})
+    agreed, cleared = _by_agreement(classes, {voter: a.accused for voter, a in groups.items() if a.gain > 0})
     named = agreed or loudest()
     while named:
         for voter, rows in named.items():
@@ -183,25 +184,26 @@ def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mas
     return ((size > 0) & (2 * stays <= size))[classes]
 
 
-def _by_majority(classes: npt.NDArray[np.int64], accused: Mapping[str, Mask]) -> tuple[dict[str, Mask], Mask]:
-    """What juries agree on, (N,) per member of one, and whom some of a jury name but not most, (N,).
+def _by_agreement(classes: npt.NDArray[np.int64], accused: Mapping[str, Mask]) -> tuple[dict[str, Mask], Mask]:
+    """What juries agree on, (N,) per member of one, and whom fewer than half of a jury name, (N,).
 
     Args:
-        accused: (N,) per voter of groups. In a class, those who accuse much the same samples as one of them are a jury.
+        accused: (N,) per voter of groups. In a class, those who accuse nearly the same samples as one of them are a
+            jury.
     """
     agreed = {voter: np.zeros(len(classes), bool) for voter in accused}
     cleared = np.zeros(len(classes), bool)
     for c in np.unique(classes[np.logical_or.reduce([cleared, *accused.values()])]):
         jury = _jury({voter: rows & (classes == c) for voter, rows in accused.items()})
-        most = 2 * np.sum(list(jury.values()), axis=0) > len(jury)
+        half = 2 * np.sum(list(jury.values()), axis=0) >= len(jury)
         for voter, rows in jury.items():
-            agreed[voter] |= rows & most
-            cleared |= rows & ~most
+            agreed[voter] |= rows & half
+            cleared |= rows & ~half
     return {voter: rows for voter, rows in agreed.items() if rows.any()}, cleared
 
 
 def _jury(accused: Mapping[str, Mask]) -> dict[str, Mask]:
-    """JURY or more voters who accuse much the same samples as one of them, whoever has most of these; none, if none."""
+    """JURY or more voters who accuse nearly the same samples as one of them, the largest group first; or nobody."""
     for one in sorted(accused.values(), key=np.count_nonzero, reverse=True):
         jury = {voter: other for voter, other in accused.items() if one.any() and _alike(one, other)}
         if len(jury) >= JURY:
@@ -210,8 +212,8 @@ def _jury(accused: Mapping[str, Mask]) -> dict[str, Mask]:
 
 
 def _alike(one: Mask, other: Mask) -> bool:
-    """Whether half or more of what either accuses both accuse."""
-    return bool(2 * (one & other).sum() >= (one | other).sum())
+    """Whether ALIKE or more of what either accuses both accuse."""
+    return bool((one & other).sum() >= ALIKE * (one | other).sum())
 
 
 def _suspected_classes(labels: npt.NDArray[np.object_], found: Mask) -> list[Mask]:

@@ -120,35 +120,48 @@ def _accusing(*ranges: tuple[int, int]) -> list[list[float]]:
     return [list(np.where((row >= first) & (row < last), 1e-9, 0.9)) for first, last in ranges]
 
 
-def test_of_three_voters_who_see_the_same_group_most_decide_who_belongs_to_it() -> None:
+def test_two_voters_who_see_the_same_group_come_before_a_louder_and_vaguer_one() -> None:
     """The vaguest view has the largest group: it took clean rows with it and missed a part of the poison."""
-    a, b, c = _accusing((0, 60), (2, 60), (10, 90))
+    a, b, c = _accusing((0, 60), (2, 62), (10, 90))
     taken = set_aside(findings(a=a, b=b, c=c), JURY)
-    assert set(np.flatnonzero(taken)) == set(range(2, 60))
+    assert set(np.flatnonzero(taken)) == set(range(62))
+
+
+def test_of_three_who_see_the_same_group_half_must_name_a_sample() -> None:
+    a, b, c = _accusing((0, 60), (2, 60), (0, 63))
+    taken = set_aside(findings(a=a, b=b, c=c), JURY)
+    assert set(np.flatnonzero(taken)) == set(range(60))
+
+
+def test_what_a_view_finds_that_two_narrower_ones_miss_stays_found() -> None:
+    """An adaptive blend: four of 75 planted images were named by one view of three, and kept the backdoor open."""
+    a, b, c = _accusing((0, 69), (0, 60), (0, 80))
+    taken = set_aside(findings(a=a, b=b, c=c), JURY)
+    assert set(np.flatnonzero(taken)) == set(range(80))
 
 
 @pytest.mark.parametrize(
     ("others", "expected"),
     [
-        ([(0, 60)], {*range(10, 90)}),  # nobody but the two
+        ([(0, 60)], {*range(10, 90)}),  # they agree on too little
         ([(0, 60), (500, 560)], {*range(10, 90), *range(500, 560)}),  # a third sees another group
         ([(0, 60), (60, 200)], {*range(200)}),  # a third sees a group of which this is a small part
     ],
 )
-def test_two_voters_are_no_jury(others: list[tuple[int, int]], expected: set[int]) -> None:
+def test_voters_who_see_different_groups_are_no_jury(others: list[tuple[int, int]], expected: set[int]) -> None:
     said = dict(zip("abc", _accusing((10, 90), *others), strict=False))
     assert set(np.flatnonzero(set_aside(findings(**said), JURY))) == expected
 
 
-def test_whom_a_majority_clears_a_voter_of_single_samples_may_still_accuse() -> None:
-    a, b, c, d = _accusing((0, 60), (2, 60), (10, 90), (85, 100))
+def test_whom_a_jury_clears_a_voter_of_single_samples_may_still_accuse() -> None:
+    a, b, c, d = _accusing((0, 60), (2, 60), (0, 64), (62, 80))
     taken = set_aside(findings(a=a, b=b, c=c, d=d), JURY)
-    assert set(np.flatnonzero(taken)) == {*range(2, 60), *range(85, 100)}
+    assert set(np.flatnonzero(taken)) == {*range(60), *range(62, 80)}
 
 
 def test_those_who_agree_are_heard_before_one_who_has_more_to_say() -> None:
-    """A voter of single samples took as many clean rows as it may along; what three knew exactly came too late."""
-    a, b, c = _accusing((0, 60), (0, 60), (10, 60))
+    """A voter of single samples took as many clean rows as it may along; what others knew exactly came too late."""
+    a, b, c = _accusing((0, 60), (0, 60), (5, 60))
     vague = [*np.full(60, 1e-9), *np.full(20, 4e-3), *np.full(920, 0.9)]
     alone = set_aside(findings(d=vague), JURY)
     assert set(np.flatnonzero(alone)) == set(range(80))
@@ -156,19 +169,19 @@ def test_those_who_agree_are_heard_before_one_who_has_more_to_say() -> None:
     assert set(np.flatnonzero(taken)) == set(range(60))
 
 
-def test_a_majority_decides_in_its_own_class_only() -> None:
-    a, b, c = _accusing((0, 60), (2, 60), (10, 90))
+def test_a_jury_decides_in_its_own_class_only() -> None:
+    a, b, c = _accusing((0, 60), (2, 60), (0, 64))
     elsewhere = np.arange(1000) >= 900
     c = list(np.where(elsewhere, 1e-9, c))
     taken = set_aside(findings(a=a, b=b, c=c), JURY, ["u"] * 900 + ["v"] * 100)
-    assert set(np.flatnonzero(taken)) == {*range(2, 60), *range(900, 1000)}
+    assert set(np.flatnonzero(taken)) == {*range(60), *range(900, 1000)}
 
 
 def test_who_named_a_sample_is_named_beside_it() -> None:
-    a, b, c = _accusing((0, 60), (2, 60), (10, 90))
+    a, b, c = _accusing((0, 60), (2, 60), (0, 64))
     table = findings(a=a, b=b, c=c)
     found = quarantined(table, pd.Series(1.0, index=[f"s{i}" for i in range(1000)]), JURY)
-    assert found.groupby("detector").size().to_dict() == {"a": 58, "b": 58, "c": 50}
+    assert found.groupby("detector").size().to_dict() == {"a": 60, "b": 58, "c": 60}
 
 
 @pytest.mark.parametrize("seed", range(20))
