@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     """Exit 0: every case that could run has rows; 1: some failed."""
     args = _parser().parse_args(argv)
     if args.command == "docs":
-        print("\n".join(map(str, [*write_docs(), write_quotes()])))
+        print("\n".join(map(str, _write_texts())))
         return 0
     cases = [case for case in expand(load_cases(), args.split) if re.search(args.only, f"{case.group}/{case.name}")]
     if args.command == "list":
@@ -31,9 +31,12 @@ def main(argv: list[str]) -> int:
         print(write_page(args.split))
         status = 0
     if args.split == "report":  # the only figures that a page may quote
-        write_docs()
-        write_quotes()
+        _write_texts()
     return status
+
+
+def _write_texts() -> list[Path]:
+    return [*write_docs(), write_quotes()]
 
 
 def _parser() -> argparse.ArgumentParser:

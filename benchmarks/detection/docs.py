@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.data import ROOT
 from benchmarks.detection.markdown import listed, number, percent, table
-from benchmarks.detection.results import COLUMNS, csv_file, read_csv, states
+from benchmarks.detection.results import COLUMNS, cases_run, csv_file, read_csv, states
 from benchmarks.detection.standing import CASE, KINDS, RATE, RULE, TRUSTED, Standing, standing
 from lotgate.detector import Detector
 from lotgate.detectors import DETECTORS
@@ -64,9 +63,8 @@ def pages(rows: pd.DataFrame) -> dict[str, str]:
     Raises:
         LotgateError: a docstring has nothing under one of its headings.
     """
-    every = {case.name for case in expand(load_cases(), "report")}
-    run = len(every & set(rows["case"]))
-    extent = f"{run} of {len(every)} cases run" + (SO_FAR if run < len(every) else "")
+    run, every = cases_run(rows)
+    extent = f"{run} of {every} cases run" + (SO_FAR if run < every else "")
     records = {detector: standing(rows, detector.name) for detector in DETECTORS}
     found = {f"{detector.name}.md": _page(detector, entry, extent) for detector, entry in records.items()}
     return {"README.md": _index(records, rows, extent), **found}

@@ -1,4 +1,4 @@
-"""What README calls sets and attacks, in the order of its tables."""
+"""What README calls sets, attacks and what a model was trained on, in the order of its tables."""
 
 IMAGES = {
     "digits": "digits", "mnist_t10k": "MNIST", "cifar10": "CIFAR-10", "neu_steel": "steel", "digits_two": "digits 1, 8",
@@ -9,8 +9,9 @@ TABLES = {
     "ai4i2020": "AI4I", "fourclass": "fourclass", "breast_cancer": "breast cancer", "house_prices": "house prices",
     "diabetes": "diabetes",
 }  # fmt: skip
+SETS = IMAGES | TABLES
 IN_ORDER = {"mnist_order": "MNIST", "neu_order": "steel"}
-PARTS = {"raw": "all", "kept": "kept", "perfect": "perfect filter"}  # what a downstream model was trained on
+PARTS = {"raw": "all", "kept": "kept", "perfect": "perfect filter"}
 ATTACKS = {
     "none": "no attack", "patch": "patch", "patch_random": "patch at random places", "blended": "blend",
     "adaptive_blend": "adaptive blend", "adaptive_patch": "adaptive patch",

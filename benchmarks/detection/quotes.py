@@ -6,18 +6,17 @@ It holds pairs of marks, `<!-- quote NAME -->` and `<!-- end of quote -->`; what
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.detection.against import where_a_peer_is_ahead
-from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.data import ROOT
 from benchmarks.detection.goals import WORKS, goal_table
 from benchmarks.detection.markdown import percent, table
-from benchmarks.detection.names import ATTACKS, IMAGES, IN_ORDER, PARTS, TABLES
-from benchmarks.detection.results import read_csv, states
+from benchmarks.detection.names import ATTACKS, IMAGES, IN_ORDER, PARTS, SETS, TABLES
+from benchmarks.detection.results import cases_run, csv_file, read_csv, states
 from benchmarks.detection.standing import RATE, TRUSTED
 from lotgate.errors import LotgateError
 from lotgate.files import write_text
@@ -30,11 +29,13 @@ REACHED = {True: "yes", False: "**no**", None: "?"}
 
 
 def write_quotes(path: Path = README) -> Path:
-    """README with the figures of the committed report rows.
+    """README with the figures of the committed report rows; as it is where there are none.
 
     Raises:
-        LotgateError: it asks for a quote that nobody makes.
+        LotgateError: it asks for a quote that nobody makes, or one of its quotes has no end.
     """
+    if not csv_file("report").exists():
+        return path
     return write_text(path, quoted(path.read_text(encoding="utf-8"), read_csv("report")))
 
 
@@ -67,28 +68,27 @@ def _goals(rows: pd.DataFrame) -> str:
 
 
 def _images(rows: pd.DataFrame) -> str:
-    return _against_peers(_usual(rows), IMAGES) + "\n" + _lost(rows, IMAGES)
+    return _by_set(IMAGES, [*_against_peers(_usual(rows), IMAGES), *_lost(rows, IMAGES)])
 
 
 def _tables(rows: pd.DataFrame) -> str:
-    return _against_peers(_usual(rows), TABLES) + "\n" + _lost(rows, TABLES)
+    return _by_set(TABLES, [*_against_peers(_usual(rows), TABLES), *_lost(rows, TABLES)])
 
 
 def _few(rows: pd.DataFrame) -> str:
     few = _poisoned(rows)[lambda r: (r["rate"] == RATE) & (r["trusted"] == FEW)]
-    sets = {name: shown for name, shown in (IMAGES | TABLES).items() if name in set(few["dataset"])}
-    return _against_peers(few, sets)
+    sets = {name: shown for name, shown in SETS.items() if name in set(few["dataset"])}
+    return _by_set(sets, _against_peers(few, sets))
 
 
 def _rates(rows: pd.DataFrame) -> str:
     """Where three rates or more were tried: attack and set against the rate."""
-    usual = _poisoned(rows)[lambda r: (r["trusted"] == TRUSTED) & r["dataset"].isin([*IMAGES, *TABLES])]
-    found = _mean(usual[usual["method"] == "lotgate"]).unstack("rate")
+    usual = _poisoned(rows)[lambda r: (r["trusted"] == TRUSTED) & r["dataset"].isin(SETS)]
+    found = usual[usual["method"] == "lotgate"].pivot_table(index=["dataset", "attack"], columns="rate", values="f1")
     found = found[found.notna().sum(axis=1) > 2].sort_index(key=_places)
-    names = IMAGES | TABLES
     lines = [
-        [names[dataset], _attack(attack), *("" if pd.isna(f1) else _f1(f1) for f1 in values)]
-        for (dataset, attack), values in zip(found.index.droplevel("trusted"), found.to_numpy(), strict=True)
+        [SETS[dataset], _attack(attack), *("" if pd.isna(f1) else _f1(f1) for f1 in values)]
+        for (dataset, attack), values in zip(found.index, found.to_numpy(), strict=True)
     ]
     return table(["lot", "attack", *(f"{rate:.1%}".replace(".0%", "%") for rate in found.columns)], lines)
 
@@ -98,7 +98,7 @@ def _spoiled(rows: pd.DataFrame) -> str:
     own = rows[(rows["method"] == "lotgate") & (rows["dataset"] == "digits")]
     part = own[own["attack"].isin(own.loc[own["poisoned_trusted"] > 0, "attack"])]
     usual = part[(part["rate"] == RATE) & (part["trusted"] == TRUSTED)]
-    found = usual.groupby(["attack", "poisoned_trusted"])["f1"].mean().unstack().sort_index(key=_places)
+    found = usual.pivot_table(index="attack", columns="poisoned_trusted", values="f1").sort_index(key=_places)
     lines = [[_attack(attack), *map(_f1, values)] for attack, values in zip(found.index, found.to_numpy(), strict=True)]
     return table(["trusted rows spoiled", *(f"{share:.0%}" for share in found.columns)], lines)
 
@@ -124,7 +124,7 @@ def _trained(rows: pd.DataFrame) -> str:
         success = by.mean()[lambda t: t["attack_success_raw"] >= WORKS]
         worst = f" ({_attack(success['attack_success_kept'].idxmax()[0])})" if len(success) else ""
         lines.append([
-            (IMAGES | TABLES)[str(dataset)], f"{len(success)} of {by.ngroups}",
+            SETS[str(dataset)], f"{len(success)} of {by.ngroups}",
             *(percent(success[f"attack_success_{part}"].mean()) for part in PARTS),
             percent(success["attack_success_kept"].max()) + worst,
             *(percent(lots[f"clean_{part}"].mean()) for part in PARTS),
@@ -135,10 +135,9 @@ def _trained(rows: pd.DataFrame) -> str:
 
 
 def _extent(rows: pd.DataFrame) -> str:
-    every = expand(load_cases(), "report")
-    run = len({case.name for case in every} & set(rows["case"]))
+    run, every = cases_run(rows)
     seeds = ", ".join(str(seed) for seed in sorted(rows["seed"].unique()))
-    return f"{run:,} of {len(every):,} cases run, seeds {seeds}; {states(rows)}."
+    return f"{run:,} of {every:,} cases run, seeds {seeds}; {states(rows)}."
 
 
 def _ahead(rows: pd.DataFrame) -> str:
@@ -169,23 +168,21 @@ def _usual(rows: pd.DataFrame) -> pd.DataFrame:
     return poisoned[(poisoned["rate"] == RATE) & (poisoned["trusted"] == TRUSTED)]
 
 
-def _mean(rows: pd.DataFrame) -> pd.Series[float]:
-    """F1 over seeds, by dataset, attack, rate and trusted share."""
-    return rows.groupby(["dataset", "attack", "rate", "trusted"])["f1"].mean()
+def _by_set(sets: Mapping[str, str], lines: Iterable[Sequence[str]]) -> str:
+    return table(["attack", *sets.values()], lines)
 
 
-def _against_peers(rows: pd.DataFrame, sets: dict[str, str]) -> str:
+def _against_peers(rows: pd.DataFrame, sets: Mapping[str, str]) -> list[list[str]]:
     """F1 of one rate and trusted share, attack by dataset, beside that of the best peer; the higher of the two bold."""
     part = rows[rows["dataset"].isin(sets)]
     own = part[part["method"] == "lotgate"].groupby(["attack", "dataset"])["f1"].mean()
     by_peer = part[part["family"] == "peer"].groupby(["attack", "dataset", "method"])["f1"].mean()
     best = by_peer.groupby(["attack", "dataset"]).max()
     attacks = sorted(own.index.get_level_values("attack").unique(), key=_place)
-    lines = [
+    return [
         [_attack(attack), *(_cell(own.get((attack, name)), best.get((attack, name))) for name in sets)]
         for attack in attacks
     ]
-    return table(["attack", *sets.values()], lines)
 
 
 def _cell(own: float | None, peer: float | None) -> str:
@@ -196,21 +193,17 @@ def _cell(own: float | None, peer: float | None) -> str:
     return f"**{_f1(own)}** {_f1(peer)}" if own >= peer else f"{_f1(own)} **{_f1(peer)}**"
 
 
-def _lost(rows: pd.DataFrame, sets: dict[str, str]) -> str:
-    """Lines of what clean rows are lost, by dataset: beside poison on average and at worst, in clean lots at worst."""
+def _lost(rows: pd.DataFrame, sets: Mapping[str, str]) -> list[list[str]]:
+    """What clean rows are lost, by dataset: beside poison on average and at worst, in clean lots at worst."""
     own = rows[rows["method"] == "lotgate"]
     beside = _usual(own).groupby("dataset")["fpr"]
     clean = own[(own["attack"] == "none") & (own["trusted"] == TRUSTED)].groupby("dataset")["flagged_share"].max()
-    lines = {
-        "*clean rows lost, mean*": beside.mean(), "*worst lot*": beside.max(), "*worst clean lot*": clean,
-    }  # fmt: skip
-    listing = table(["", *sets], [[name, *(percent(values.get(s, float("nan"))) for s in sets)]
-                                  for name, values in lines.items()])  # fmt: skip
-    return "\n".join(listing.splitlines()[2:])
+    lines = {"*clean rows lost, mean*": beside.mean(), "*worst lot*": beside.max(), "*worst clean lot*": clean}
+    return [[name, *(percent(values.get(s, float("nan"))) for s in sets)] for name, values in lines.items()]
 
 
 def _f1(value: float) -> str:
-    """`.97`, and 1 only for what is 1 but for rounding."""
+    """With two digits, as `.97` or `1.00`."""
     return f"{value:.2f}".replace("0.", ".")
 
 
@@ -224,5 +217,5 @@ def _places(level: pd.Index[str]) -> pd.Index[int]:
 
 def _place(name: str) -> int:
     """Where a set or an attack comes in the order of the tables."""
-    order: Sequence[str] = [*IMAGES, *TABLES, *ATTACKS]
+    order = [*SETS, *ATTACKS]
     return order.index(name) if name in order else len(order)

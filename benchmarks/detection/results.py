@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.detection.cases import Case
+from benchmarks.detection.cases import Case, expand, load_cases
 from benchmarks.detection.data import BUILD, ROOT
 from benchmarks.detection.measures import GRID
 from lotgate.files import write_text
@@ -129,6 +129,12 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     low, high = grouped[AVERAGED].min(), grouped[AVERAGED].max()
     worst = pd.DataFrame({f"worst_{c}": (high if c in WORST_IS_HIGH else low)[c] for c in AVERAGED[:8]})
     return pd.concat([grouped.size().rename("seeds"), means, worst], axis=1).reset_index()
+
+
+def cases_run(rows: pd.DataFrame) -> tuple[int, int]:
+    """How many cases of the report split have rows, and how many there are."""
+    every = {case.name for case in expand(load_cases(), "report")}
+    return len(every & set(rows["case"])), len(every)
 
 
 def states(rows: pd.DataFrame) -> str:

@@ -15,7 +15,7 @@ from benchmarks.detection.cases import expand, load_cases
 from benchmarks.detection.docs import HEADINGS, pages, sections, write_docs
 from benchmarks.detection.goals import every_goal, goal_table
 from benchmarks.detection.page import coverage, ordered_methods, write_page
-from benchmarks.detection.quotes import README, quoted
+from benchmarks.detection.quotes import QUOTES, README, quoted, write_quotes
 from benchmarks.detection.results import COLUMNS
 from benchmarks.detection.standing import standing
 from lotgate.detectors import DETECTORS
@@ -181,6 +181,19 @@ def test_readme_quotes_the_committed_results() -> None:
     text = README.read_text(encoding="utf-8")
     assert {"goals", "images", "tables", "few"} <= {*re.findall(r"<!-- quote (\w+) -->", text)}
     assert quoted(text, results.read_csv("report")) == text, "stale: run python -m benchmarks.detection docs"
+
+
+@pytest.mark.parametrize("name", QUOTES)
+def test_a_quote_of_a_partial_run_says_what_there_is(name: str) -> None:
+    text = quoted(f"<!-- quote {name} -->\n<!-- end of quote -->", _rows())
+    assert len(text.splitlines()) > 4 and "nan" not in text
+
+
+def test_without_results_readme_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    before = README.read_text(encoding="utf-8")
+    (readme := tmp_path / "README.md").write_text(before, encoding="utf-8")
+    assert write_quotes(readme).read_text(encoding="utf-8") == before
 
 
 def test_a_quote_has_our_f1_beside_the_best_peers_and_the_higher_in_bold() -> None:
