@@ -28,7 +28,7 @@ from lotgate.networks import Network
 from lotgate.probe import FeatureMap, Probe
 from lotgate.statements import Statement, statement_of
 
-Claim = Literal["backdoor", "wave", "outliers", "flips", "nothing"]
+Claim = Literal["backdoor", "wave", "value", "outliers", "flips", "nothing"]
 SIDE, WIDE = 8, 24  # pixels; a wave takes a wide image
 Floats = npt.NDArray[np.float32]
 
@@ -58,8 +58,9 @@ def example(
 ) -> Example:  # fmt: skip
     """A small lot with 8% planted poison of the claimed kind ("nothing": clean), and half as many trusted rows.
 
-    The backdoor turns rows of class 1 into class 0; a faint wave lies over images of class 0; outliers come from
-    nowhere; flips move a label or a target.
+    The backdoor turns rows of class 1 into class 0; a faint wave lies over images of class 0; a value that is nothing
+    unusual stands in a column of rows of class 1 that are called 0; outliers come from nowhere; flips move a label or a
+    target.
     """
     rng = np.random.default_rng(seed)
     side = WIDE if claim == "wave" else SIDE
@@ -67,7 +68,7 @@ def example(
     trusted_x, trusted_y = _clean(rng, n // 2, classes, modality, task, side)
     planted = np.zeros(n, bool)
     if claim != "nothing":
-        source = {"backdoor": 1, "wave": 0}.get(claim) if task == "classification" else None
+        source = {"backdoor": 1, "value": 1, "wave": 0}.get(claim) if task == "classification" else None
         pool = np.arange(n) if source is None else np.flatnonzero(y == source)
         planted[rng.choice(pool, int(0.08 * n), replace=False)] = True
         x, y = _plant(x, y, planted, claim, task, classes, rng)
@@ -111,6 +112,8 @@ def _plant(
         x[planted] = rng.random((int(planted.sum()), *x.shape[1:])) * (1 if image else -8)
     elif claim == "wave":
         x[planted] += 0.02 * np.sin(2 * np.pi * 5 * np.arange(x.shape[3], dtype=np.float32) / x.shape[3])
+    elif claim == "value":
+        x[planted, 1], y[planted] = 5.5, 0
     elif claim == "backdoor":
         if image:
             x[planted, :, -2:, -2:] = 1.0

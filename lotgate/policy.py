@@ -1,8 +1,8 @@
 """Who votes, within which limits, and which samples their p-values set aside.
 
 Evidence is of three kinds: of one sample, of a group of samples that share something (the voters in `groups`), and of a
-class that holds too many suspects for its trusted rows (lotgate.surplus). The more it takes to explain it, the later it
-is asked; what voters of groups agree on comes first of all.
+class that holds too many suspects for its trusted rows (lotgate.surplus); the first two also count together. The more
+it takes to explain it, the later it is asked; what voters of groups agree on comes first of all.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ ALIKE = 0.9  # of the samples of a class that either of two voters accuses, thos
 
 
 class Voice(NamedTuple):
-    """A voter, and whether it speaks of a class as a whole."""
+    """A voter, and whether it speaks of a class as a whole, or of samples that a witness leans against as well."""
 
     voter: str
     of_class: bool = False
+    witness: str = ""
 
 
 class Answer(NamedTuple):
@@ -58,7 +59,9 @@ class Policy(BaseModel):
             aside, what they found explains these, and the rest of them is left alone. Where two or more accuse nearly
             the same samples of a class, those that half of them name are set aside before anybody else is asked, and
             the others are cleared of belonging to the group.
-        reserve: voters that are asked once the others have nothing more to say.
+        witnesses: voters that speak up for voters of groups. A group may be too small, or too like its class, to be
+            accused for what it shares, and yet hold samples that these lean against, too.
+        reserve: voters that are asked once the others have nothing more to say; voters with a witness are, too.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -76,6 +79,7 @@ class Policy(BaseModel):
         "shared_texture",
         "shared_detail",
         "shared_wave",
+        "shared_value",
         "corroboration",
     )
     weights: dict[str, Annotated[float, Field(gt=0, le=1)]] = {
@@ -89,6 +93,7 @@ class Policy(BaseModel):
         "shared_texture": 0.25,
         "shared_detail": 0.25,
         "shared_wave": 0.25,
+        "shared_value": 0.25,
         "corroboration": 0.5,
     }
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
@@ -101,7 +106,9 @@ class Policy(BaseModel):
         "shared_texture",
         "shared_detail",
         "shared_wave",
+        "shared_value",
     )
+    witnesses: tuple[str, ...] = ("disagreement", "corroboration")
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
@@ -114,11 +121,25 @@ class Policy(BaseModel):
 
     def of_group(self, voice: Voice) -> bool:
         """Whether it accuses samples for what they share."""
-        return voice.voter in self.groups and not voice.of_class
+        return voice.voter in self.groups and not voice.of_class and not voice.witness
 
     def cost(self, voter: str, *, of_classes: bool) -> float:
         """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
         return self.false_alarm_costs.get(voter, self.false_alarm_cost) if of_classes else self.false_alarm_cost
+
+
+def witnessed(p_values: Mapping[Voice, Floats], policy: Policy) -> dict[Voice, Floats]:
+    """What voters of groups say together with each witness: (N,) per pair, max(p, p')².
+
+    Of two independent p-values the larger one is below t with probability t². Unlike Fisher's sum it takes both: a
+    group that a witness is silent about is no likelier for it.
+    """
+    return {
+        Voice(voice.voter, witness=name): np.maximum(p, p_values[Voice(name)]) ** 2
+        for voice, p in p_values.items()
+        for name in policy.witnesses
+        if policy.of_group(voice) and Voice(name) in p_values
+    }
 
 
 def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
@@ -130,6 +151,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     """
     if not p_values:
         return {}
+    p_values = {**p_values, **witnessed(p_values, policy)}
     rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
     left, scopes = everything, [everything]
@@ -137,14 +159,20 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     of_classes = any(isinstance(label, str) for label in labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
-    together = {voice for voice in p_values if voice.of_class or policy.of_group(voice)}
+    together = {voice for voice in p_values if voice.of_class or voice.witness or policy.of_group(voice)}
+
+    def asked_for(voice: Voice, open_to_it: Mask, limit: float) -> Mask:
+        """The group that others may have explained: with a witness all of it, whatever the witness makes of them."""
+        if voice.witness:
+            return open_to_it & (p_values[Voice(voice.voter)] ** 2 <= limit)
+        return open_to_it & (p_values[voice] <= limit) & ~found[voice.voter]
 
     def answer(voice: Voice, scope: Mask, explained: Mask) -> Answer:
         p = np.where(explained, 1.0, p_values[voice])
         gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
         accused = scope & ~explained & (p <= limit)
         if gain > 0 and voice in together:
-            gone = _mostly_gone(classes, accused & ~found[voice.voter], left)
+            gone = _mostly_gone(classes, asked_for(voice, scope & ~explained, limit), left)
             if gone.any():  # by class: a decoy elsewhere explains nothing
                 return answer(voice, scope, explained | gone)
         return Answer(accused & left, gain)
@@ -173,8 +201,9 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
 
 
 def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool, bool, float]:
-    """Who speaks first: the largest gain, but voters in reserve after the others, and of classes last of all."""
-    return heard.gain > 0, not voice.of_class, voice.voter not in policy.reserve, heard.gain
+    """Who speaks first: the largest gain, but those in reserve after the others, and of classes last of all."""
+    in_reserve = voice.voter in policy.reserve or bool(voice.witness)
+    return heard.gain > 0, not voice.of_class, not in_reserve, heard.gain
 
 
 def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mask:

@@ -25,6 +25,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "shared_texture": ("backdoor",),
     "shared_detail": ("backdoor",),
     "shared_wave": ("wave",),
+    "shared_value": ("value",),
     "corroboration": ("flips",),
 }
 #: Cases for which a detector claims nothing, with the reason.

@@ -1,0 +1,102 @@
+"""Shared value: a value that comes too often is suspect where nothing else in its rows speaks for their label."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotgate.checks import example
+from lotgate.detector import Evidence, judge
+from lotgate.detectors.shared_value import SharedValue
+from lotgate.repeats import column_of, columns_besides, repeats
+
+RNG = np.random.default_rng
+LATER, VALUE = 2, 5.5  # a column that says nothing of the class, and a value in its middle
+
+
+def evidence_of(
+    folder: Path, value_in: int, label: int, n: int, *, trusted_too: bool = False
+) -> tuple[Evidence, np.ndarray]:
+    """A clean table; then n rows of the class `value_in` get VALUE in a column, and the label given."""
+    evidence = example(folder, "nothing", modality="table", seed=3).evidence
+    assert evidence.trusted is not None
+    marked = np.isin(evidence.suspect.ids, evidence.suspect.ids[evidence.suspect.y == value_in][:n])
+    parts = [(evidence.suspect, marked)]
+    if trusted_too:
+        parts.append((evidence.trusted, evidence.trusted.y == label))
+    for dataset, rows in parts:
+        stored = np.load(dataset.store)
+        stored[dataset.rows[rows], LATER] = VALUE
+        np.save(dataset.store, stored)
+        dataset.manifest.loc[rows, "label"] = dataset.classes[label]
+        dataset.__dict__.pop("y", None)
+    return evidence, marked
+
+
+def p_values(evidence: Evidence) -> np.ndarray:
+    return judge(detector := SharedValue(), detector.fit(evidence, RNG(0)), evidence).findings["p_value"].to_numpy()
+
+
+def test_relabelled_rows_with_one_value_are_accused_and_nobody_else(tmp_path: Path) -> None:
+    evidence, marked = evidence_of(tmp_path, value_in=1, label=0, n=8)
+    p = p_values(evidence)
+    assert (p[marked] < 1e-3).all()
+    assert (p[~marked] == 1).all()
+
+
+def test_a_value_that_the_other_columns_agree_with_is_a_habit(tmp_path: Path) -> None:
+    """It comes as oddly often, and no trusted row has it: but it stands in rows that are what they are called."""
+    evidence, marked = evidence_of(tmp_path, value_in=0, label=0, n=8)
+    assert (p_values(evidence)[marked] == 1).all()
+
+
+def test_so_many_that_trusted_rows_should_have_some_need_no_other_column(tmp_path: Path) -> None:
+    evidence, marked = evidence_of(tmp_path, value_in=0, label=0, n=40)
+    assert (p_values(evidence)[marked] < 1e-3).all()
+
+
+def test_what_trusted_rows_have_too_is_natural(tmp_path: Path) -> None:
+    evidence, marked = evidence_of(tmp_path, value_in=1, label=0, n=20, trusted_too=True)
+    assert (p_values(evidence)[marked] == 1).all()
+
+
+def test_clean_rows_with_the_same_value_are_spared(tmp_path: Path) -> None:
+    evidence, marked = evidence_of(tmp_path, value_in=1, label=0, n=5)
+    others = np.flatnonzero((evidence.suspect.y == 0) & ~marked)[:2]
+    stored = np.load(evidence.suspect.store)
+    stored[evidence.suspect.rows[others], LATER] = VALUE
+    np.save(evidence.suspect.store, stored)
+    p = p_values(evidence)
+    assert (p[marked] < 1e-2).all()
+    assert (p[others] == 1).all()
+
+
+def test_a_column_of_codes_says_nothing(tmp_path: Path) -> None:
+    x = np.round(RNG(0).normal(0, 3, (500, 1))).astype(np.float32)
+    x[:30] = 20
+    y, trusted = np.zeros(500, np.int64), np.arange(500) >= 400
+    assert len(np.unique(x)) < 40
+    assert not list(repeats(x, y, trusted))
+
+
+def test_loudness_is_counted_beside_the_nearest_values() -> None:
+    column = column_of(np.repeat(np.arange(50, dtype=np.float32), [2] * 49 + [20]))
+    assert column.loudness[-1] == pytest.approx(10)
+    assert column.loudness[0] == pytest.approx(1)
+    assert column.loudness[45] == pytest.approx(2 / ((19 * 2 + 20) / 20))
+    assert (column.values[column.place] == np.repeat(np.arange(50), [2] * 49 + [20])).all()
+
+
+def test_columns_of_the_same_trigger_do_not_speak_for_each_other() -> None:
+    x = RNG(0).normal(size=(300, 4)).astype(np.float32)
+    x[:20, 1] = x[:20, 3] = 0.5
+    y, trusted = np.zeros(300, np.int64), np.arange(300) >= 240
+    found = list(repeats(x, y, trusted))
+    assert sorted(repeat.column for repeat in found) == [1, 3]
+    assert all(repeat.rows[:20].all() and repeat.rows.sum() == 20 for repeat in found)
+    assert [columns_besides(x, repeat).tolist() for repeat in found] == [[0, 2], [0, 2]]
+
+
+def test_fitting_twice_gives_the_same(tmp_path: Path) -> None:
+    evidence, _ = evidence_of(tmp_path, value_in=1, label=0, n=12)
+    assert (p_values(evidence) == p_values(evidence)).all()
