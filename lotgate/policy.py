@@ -109,7 +109,7 @@ class Policy(BaseModel):
         "shared_value",
     )
     witnesses: tuple[str, ...] = ("disagreement", "corroboration")
-    reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration")
+    reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration", "shared_value")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
