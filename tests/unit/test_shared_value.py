@@ -97,6 +97,20 @@ def test_columns_of_the_same_trigger_do_not_speak_for_each_other() -> None:
     assert [columns_besides(x, repeat).tolist() for repeat in found] == [[0, 2], [0, 2]]
 
 
+def test_decoys_in_many_columns_hide_nothing(tmp_path: Path) -> None:
+    """Thirty columns in which the same rows, rightly labelled, have one value are one thing to look into."""
+    evidence, marked = evidence_of(tmp_path, value_in=1, label=0, n=5)
+    decoys = np.flatnonzero(evidence.suspect.y == 2)[:7]
+    for dataset, rows in ((evidence.suspect, decoys), *((part, np.zeros(0, int)) for part in evidence.vetted[:1])):
+        wide = np.load(dataset.store)
+        wide = np.hstack([wide, RNG(5).normal(size=(len(wide), 30)).astype(np.float32)])
+        wide[dataset.rows[rows], 6:] = 0.25
+        np.save(dataset.store, wide)
+    p = p_values(evidence)
+    assert (p[marked] < 1e-2).all()
+    assert (p[decoys] == 1).all()
+
+
 def test_fitting_twice_gives_the_same(tmp_path: Path) -> None:
     evidence, _ = evidence_of(tmp_path, value_in=1, label=0, n=12)
     assert (p_values(evidence) == p_values(evidence)).all()
