@@ -145,7 +145,7 @@ def findings_frame(
     )
 
 
-def combined_p_values(findings: pd.DataFrame, policy: Policy) -> pd.Series[float]:
+def combined_p_values(findings: pd.DataFrame, policy: Policy, *, of_classes: bool = True) -> pd.Series[float]:
     """Per sample, min over the voters of p · Σw / w, at most 1 (weighted Bonferroni; Genovese et al. 2006); p is what a
     voter says of the sample or of its class.
 
@@ -153,7 +153,7 @@ def combined_p_values(findings: pd.DataFrame, policy: Policy) -> pd.Series[float
         p-values indexed by sample_id.
     """
     votes = _loudest(findings[findings["detector"].isin(policy.voters)])
-    weights = {name: policy.weight(name) for name in votes["detector"].unique()}
+    weights = {name: policy.weight(name, of_classes=of_classes) for name in votes["detector"].unique()}
     share = votes["detector"].map(weights).astype(float) / max(sum(weights.values()), 1e-12)
     paid = votes.assign(paid=votes["p_value"] / share)
     return paid.groupby("sample_id")["paid"].min().clip(upper=1.0)
@@ -232,7 +232,7 @@ def decide(
     Returns:
         Verdicts: sample_id, label, action, score, reasons, then source and the lot's extra columns.
     """
-    p = combined_p_values(findings, policy)
+    p = combined_p_values(findings, policy, of_classes=not pd.api.types.is_float_dtype(manifest["label"]))
     excluded = dict(zip(exclusions["sample_id"], exclusions["reason"], strict=True))
     ids = manifest["sample_id"]
     found = quarantined(findings, manifest.set_index("sample_id")["label"], policy)

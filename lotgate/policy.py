@@ -47,7 +47,7 @@ class Policy(BaseModel):
             modality or task (see `lotgate detectors`) is left out of that lot, and the decision says so.
         weights: how much of the permitted error each voter may use, whoever else votes; 1 for those not named.
             Detectors of groups speak with tiny p-values or not at all and can do with little of it; detectors of
-            single samples cannot.
+            single samples cannot. weights_of_targets: the same where labels are targets, of which few judge.
         false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
             most this times its weight. Where no voter has such a group, the lot is left alone.
         follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
@@ -96,6 +96,7 @@ class Policy(BaseModel):
         "shared_value": 0.25,
         "corroboration": 0.5,
     }
+    weights_of_targets: dict[str, Annotated[float, Field(gt=0, le=1)]] = {"de_pois": 0.2}
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
     false_alarm_cost: Cost = 2.0
@@ -115,9 +116,9 @@ class Policy(BaseModel):
     max_quarantined_rate_per_class: Rate = 0.6
     allow_untrusted: bool = False
 
-    def weight(self, voter: str) -> float:
-        """Of the permitted error."""
-        return self.weights.get(voter, 1.0)
+    def weight(self, voter: str, *, of_classes: bool = True) -> float:
+        """Of the permitted error, where labels are classes or else targets."""
+        return (self.weights if of_classes else self.weights_of_targets).get(voter, 1.0)
 
     def of_group(self, voice: Voice) -> bool:
         """Whether it accuses samples for what they share."""
@@ -152,12 +153,13 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     if not p_values:
         return {}
     p_values = {**p_values, **witnessed(p_values, policy)}
-    rates = first = {voice: policy.false_discovery_rate * policy.weight(voice.voter) for voice in p_values}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
     left, scopes = everything, [everything]
     found = {voice.voter: nothing.copy() for voice in p_values}
     of_classes = any(isinstance(label, str) for label in labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
+    weights = {voice: policy.weight(voice.voter, of_classes=of_classes) for voice in p_values}
+    rates = first = {voice: policy.false_discovery_rate * weight for voice, weight in weights.items()}
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
     together = {voice for voice in p_values if voice.of_class or voice.witness or policy.of_group(voice)}
 

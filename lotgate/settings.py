@@ -56,7 +56,10 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _detectors_exist(self) -> Settings:
         policy = self.policy
-        named = (*policy.voters, *policy.weights, *policy.false_alarm_costs, *policy.groups, *policy.reserve)
+        named = (
+            *policy.voters, *policy.weights, *policy.weights_of_targets, *policy.false_alarm_costs, *policy.groups,
+            *policy.witnesses, *policy.reserve,
+        )  # fmt: skip
         for name in (*self.detectors, *named):
             if name not in BY_NAME:
                 raise ValueError(f"there is no detector {name!r}; there are {', '.join(sorted(BY_NAME))}")

@@ -106,11 +106,13 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     if detector.name not in policy.voters:
         words = "**It does not vote by default**: it reports only, and quarantines nothing"
         return f"> {words}. {applies}\n>\n> {row}"
-    rate = policy.false_discovery_rate * policy.weight(detector.name)
-    words = (
-        f"**It votes by default**, with weight {policy.weight(detector.name):g}: its first word may err by {rate:.1%}"
-    )
-    return f"> {words}. {applies}\n>\n> {row}"
+    said = [
+        f"with weight {policy.weight(detector.name, of_classes=of_classes):g} where labels are {labels}: its first word "
+        f"may err by {policy.false_discovery_rate * policy.weight(detector.name, of_classes=of_classes):.1%}"
+        for task, of_classes, labels in (("classification", True, "classes"), ("regression", False, "targets"))
+        if task in detector.tasks
+    ]
+    return f"> **It votes by default**, {'; '.join(said)}. {applies}\n>\n> {row}"
 
 
 def _row_in_words(entry: Standing, extent: str) -> str:

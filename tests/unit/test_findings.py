@@ -184,14 +184,22 @@ def test_who_named_a_sample_is_named_beside_it() -> None:
     assert found.groupby("detector").size().to_dict() == {"a": 60, "b": 58, "c": 60}
 
 
+QUARTER = {"a": 0.25, "d": 0.25}
 WITNESSED = Policy(
-    voters=("a", "d"),
-    weights={"a": 0.25, "d": 0.25},
-    groups=("a",),
-    witnesses=("d",),
-    reserve=(),
+    voters=("a", "d"), weights=QUARTER, weights_of_targets=QUARTER, groups=("a",), witnesses=("d",), reserve=(),
     false_discovery_rate=0.35,
-)
+)  # fmt: skip
+
+
+def test_weights_of_targets_are_their_own() -> None:
+    """Thirty of 700 at p = .01: 7 clean ones expected, which a voter may take with a weight of 1 and not of a quarter."""
+    table = findings(a=[0.01] * 30 + [0.5] * 670)
+    policy = Policy(voters=("a",), weights={"a": 0.25}, weights_of_targets={}, groups=(), witnesses=(), reserve=())
+    assert set_aside(table, policy).sum() == 30
+    assert set_aside(table, policy, ["u"] * 700).sum() == 0
+    swapped = policy.model_copy(update={"weights": {}, "weights_of_targets": {"a": 0.25}})
+    assert set_aside(table, swapped).sum() == 0
+    assert set_aside(table, swapped, ["u"] * 700).sum() == 30
 
 
 def _leaning(group: float, witness: float) -> tuple[list[float], list[float]]:
