@@ -17,6 +17,7 @@ from benchmarks.detection.data import ROOT
 from benchmarks.detection.markdown import listed, number, percent, table
 from benchmarks.detection.results import COLUMNS, cases_run, csv_file, read_csv, states
 from benchmarks.detection.standing import CASE, KINDS, RATE, RULE, TRUSTED, Standing, standing
+from lotgate.data import Task
 from lotgate.detector import Detector
 from lotgate.detectors import DETECTORS
 from lotgate.errors import LotgateError
@@ -99,6 +100,9 @@ def _page(detector: type[Detector], entry: Standing, extent: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+TASKS: dict[bool, Task] = {True: "classification", False: "regression"}
+
+
 def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     """Who it is for, whether it votes, and what its row says of that."""
     applies = f"Made for {listed(detector.modalities)} lots, {listed(detector.tasks)}."
@@ -106,13 +110,14 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     if detector.name not in policy.voters:
         words = "**It does not vote by default**: it reports only, and quarantines nothing"
         return f"> {words}. {applies}\n>\n> {row}"
-    said = [
-        f"with weight {policy.weight(detector.name, of_classes=of_classes):g} where labels are {labels}: its first word "
-        f"may err by {policy.false_discovery_rate * policy.weight(detector.name, of_classes=of_classes):.1%}"
-        for task, of_classes, labels in (("classification", True, "classes"), ("regression", False, "targets"))
-        if task in detector.tasks
-    ]
+    said = [_say(detector, policy, of_classes=c) for c in (True, False) if TASKS[c] in detector.tasks]
     return f"> **It votes by default**, {'; '.join(said)}. {applies}\n>\n> {row}"
+
+
+def _say(detector: type[Detector], policy: Policy, *, of_classes: bool) -> str:
+    weight, labels = policy.weight(detector.name, of_classes=of_classes), "classes" if of_classes else "targets"
+    may_err = policy.false_discovery_rate * weight
+    return f"with weight {weight:g} where labels are {labels}: its first word may err by {may_err:.1%}"
 
 
 def _row_in_words(entry: Standing, extent: str) -> str:

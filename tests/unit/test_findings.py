@@ -192,7 +192,7 @@ WITNESSED = Policy(
 
 
 def test_weights_of_targets_are_their_own() -> None:
-    """Thirty of 700 at p = .01: 7 clean ones expected, which a voter may take with a weight of 1 and not of a quarter."""
+    """Thirty of 700 at p = .01: seven clean ones expected, which a voter may take with a weight of 1, not of .25."""
     table = findings(a=[0.01] * 30 + [0.5] * 670)
     policy = Policy(voters=("a",), weights={"a": 0.25}, weights_of_targets={}, groups=(), witnesses=(), reserve=())
     assert set_aside(table, policy).sum() == 30
