@@ -25,6 +25,7 @@ from lotgate.files import write_text
 from lotgate.policy import Policy
 
 FOLDER = ROOT / "docs" / "detectors"
+TASKS: dict[bool, Task] = {True: "classification", False: "regression"}  # by whether labels are classes
 HEADINGS = {
     "Catches": "What it catches", "Misses": "What it misses", "Assumes": "What it assumes", "Cost": "What it costs",
     "Method": "Method", "Source": "Source", "Differs": "Where it differs from its source",
@@ -98,9 +99,6 @@ def _page(detector: type[Detector], entry: Standing, extent: str) -> str:
     parts += ["## Parameters", _parameters(detector, told.get(EXTRA, ""))]
     parts += ["## In the benchmark", *_benchmark(detector, entry)]
     return "\n\n".join(parts) + "\n"
-
-
-TASKS: dict[bool, Task] = {True: "classification", False: "regression"}
 
 
 def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
