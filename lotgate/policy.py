@@ -144,7 +144,7 @@ def witnessed(p_values: Mapping[Voice, Floats], policy: Policy) -> dict[Voice, F
 
 
 def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
-    """Per voter, which samples it quarantines; see `lotgate.findings.quarantined`.
+    """Per voter, which samples it quarantines, by itself or as a witness; see `lotgate.findings.quarantined`.
 
     Args:
         p_values: (N,) per voice. What a voter says of a class as a whole is asked for last.
@@ -155,7 +155,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     p_values = {**p_values, **witnessed(p_values, policy)}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
     left, scopes = everything, [everything]
-    found = {voice.voter: nothing.copy() for voice in p_values}
+    found, testified = ({voice.voter: nothing.copy() for voice in p_values} for _ in range(2))
     of_classes = any(isinstance(label, str) for label in labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
     weights = {voice: policy.weight(voice.voter, of_classes=of_classes) for voice in p_values}
@@ -179,7 +179,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
                 return answer(voice, scope, explained | gone)
         return Answer(accused & left, gain)
 
-    def loudest() -> dict[str, Mask]:
+    def loudest() -> dict[Voice, Mask]:
         """What the voice that comes next sets aside; nothing where none gains."""
         asked = [
             (voice, answer(voice, scope, cleared if voice in together else nothing))
@@ -187,19 +187,21 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
             for scope in scopes
         ]
         speaker, heard = max(asked, key=lambda pair: _preferred(pair[0], pair[1], policy))
-        return {speaker.voter: heard.accused} if heard.gain > 0 else {}
+        return {speaker: heard.accused} if heard.gain > 0 else {}
 
     groups = {voice.voter: answer(voice, everything, nothing) for voice in p_values if policy.of_group(voice)}
     agreed, cleared = _by_agreement(classes, {voter: a.accused for voter, a in groups.items() if a.gain > 0})
-    named = agreed or loudest()
+    named = {Voice(voter): rows for voter, rows in agreed.items()} or loudest()
     while named:
-        for voter, rows in named.items():
-            found[voter] |= rows
+        for voice, rows in named.items():
+            found[voice.voter] |= rows
             left = left & ~rows
+            if voice.witness:
+                testified[voice.witness] |= rows
         rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
         scopes = [everything, *_suspected_classes(labels, ~left)]
         named = loudest()
-    return found
+    return {voter: rows | testified[voter] for voter, rows in found.items()}
 
 
 def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool, bool, float]:

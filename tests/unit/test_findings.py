@@ -223,6 +223,12 @@ def test_a_group_and_a_witness_who_are_not_sure_alone_are_sure_together(
     assert set_aside(findings(a=a, d=d), WITNESSED).sum() == taken
 
 
+def test_a_witness_is_named_beside_the_voter_it_spoke_up_for() -> None:
+    a, d = _leaning(0.012, 0.012)
+    found = quarantined(findings(a=a, d=d), pd.Series(1.0, index=[f"s{i}" for i in range(700)]), WITNESSED)
+    assert found.groupby("detector").size().to_dict() == {"a": 30, "d": 30}
+
+
 def test_what_a_voter_of_groups_found_by_itself_needs_no_witness_for_the_rest() -> None:
     """Forty samples of a group are sure, eight have its mark by chance: they stay, whatever a witness makes of them."""
     a = [1e-9] * 40 + [0.02] * 8 + [1.0] * 652
