@@ -41,7 +41,9 @@ from lotgate.vetting import (
     doubt_labels,
     doubt_words,
     load_doubt,
+    load_notes,
     load_unjudged,
+    note_words,
     save_doubt,
     split_trusted,
     unjudged_check,
@@ -174,7 +176,7 @@ def detect(run: Path, detector: str, settings: Settings) -> Path:
             log.error("%s failed: %s", detector, error)
             return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
         threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
-        said = {"threshold": threshold, "unjudged": judged.unjudged}
+        said = {"threshold": threshold, "unjudged": judged.unjudged, "notes": getattr(scorer, "notes", ())}
         write_text(folder / f"{detector}.json", json.dumps(said))
         if judged.statement is not None and detector in HEARD:
             save_statement(judged.statement, statement, _stores(evidence))
@@ -239,7 +241,8 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     if (shift := load_shift(run)) is not None:
         doubt, unjudged = load_doubt(run), load_unjudged(run, settings.policy.voters)
         checks = (*checks, *shift_checks(shift), doubt_check(doubt), unjudged_check(unjudged))
-        reasons = (*reasons, *shift_words(shift), *doubt_words(doubt), *unjudged_words(unjudged))
+        notes = load_notes(run, settings.policy.voters)
+        reasons = (*reasons, *shift_words(shift), *doubt_words(doubt), *unjudged_words(unjudged), *note_words(notes))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
     if context:

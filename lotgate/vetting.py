@@ -170,9 +170,18 @@ def doubt_words(doubt: Doubt) -> tuple[str, ...]:
 
 def load_unjudged(run: Path, voters: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """By voter, the classes that it could not judge in this run; see lotgate.detector.Judgement."""
+    return _said(run, voters, "unjudged")
+
+
+def load_notes(run: Path, voters: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """By voter, what its groups share, in words."""
+    return _said(run, voters, "notes")
+
+
+def _said(run: Path, voters: Sequence[str], what: str) -> dict[str, tuple[str, ...]]:
     said = {name: run / f"work/findings/{name}.json" for name in voters}
     return {
-        name: tuple(json.loads(file.read_text(encoding="utf-8")).get("unjudged", ()))
+        name: tuple(json.loads(file.read_text(encoding="utf-8")).get(what, ()))
         for name, file in said.items()
         if file.exists()
     }
@@ -195,6 +204,11 @@ def unjudged_words(unjudged: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         f"Some detectors say nothing of single samples of some classes, since most trusted ones look as odd to them "
         f"({_by_detector(unjudged)}): vet more samples of these classes, add them to the trusted set and screen again.",
     )
+
+
+def note_words(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """What groups of samples share, as one sentence; none where no voter can name it."""
+    return (f"What samples share, and trusted ones do not ({_by_detector(notes)}).",) if any(notes.values()) else ()
 
 
 def _by_detector(unjudged: Mapping[str, Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
 from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
 from lotgate.groups import APART, contradicted
+from lotgate.ingest.encoding import CLIP
 from lotgate.mixtures import Mask, one_thread
 from lotgate.repeats import Repeat, columns_besides, repeats
 
@@ -74,7 +75,9 @@ class SharedValue(Detector):
         rows = _rows(evidence.suspect, evidence.vetted)
         with one_thread():
             accused = [self._accused(shared, rows, rng) for shared in _by_rows(rows)[:MOST]]
-        return SharedValueScorer(tuple(group for groups in accused for group in groups), rate=self.rate)
+        groups = tuple(group for found in accused for group in found)
+        notes = tuple(_note(group, rows, evidence.suspect) for group in groups if group.p <= self.rate)
+        return SharedValueScorer(groups, notes, rate=self.rate)
 
     def _accused(self, shared: Sequence[Repeat], rows: Rows, rng: np.random.Generator) -> list[Accused]:
         """Of repeats that have the same rows those that their size alone or the other columns make credible."""
@@ -151,9 +154,14 @@ class Accused(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class SharedValueScorer(EvidenceScorer):
-    """A row is judged by the values that it has."""
+    """A row is judged by the values that it has.
+
+    Attributes:
+        notes: which values these are, in words, the loudest first.
+    """
 
     accused: tuple[Accused, ...]
+    notes: tuple[str, ...] = ()
 
     def score(self, batch: Batch) -> Scores:
         p, rows = np.ones(len(batch)), Rows(batch.x, batch.y, _fold(batch.ids), np.zeros(len(batch), bool))
@@ -163,6 +171,16 @@ class SharedValueScorer(EvidenceScorer):
                 inside &= group.others.deny(rows)
             p[inside] = np.minimum(p[inside], group.p)
         return np.asarray(-np.log10(np.maximum(p, 1e-300))) + 0.0
+
+
+def _note(group: Accused, rows: Rows, suspect: Dataset) -> str:
+    """The column, its value as it came, and how many samples of which class have it."""
+    name = suspect.features[group.column]
+    record = next((r for r in suspect.encoding if r.get("column") == name and "scale" in r), None)
+    value = group.value if record is None else group.value * record["scale"] + record["centre"]
+    beyond = "" if record is None or abs(group.value) < CLIP else " or beyond"
+    alike = (rows.x[:, group.column] == np.float32(group.value)) & (rows.y == group.c) & ~rows.trusted
+    return f"{name} is {value:.6g}{beyond} in {alike.sum():,} samples of {suspect.classes[group.c]}"
 
 
 def _by_rows(rows: Rows) -> list[list[Repeat]]:

@@ -44,6 +44,12 @@ def test_relabelled_rows_with_one_value_are_accused_and_nobody_else(tmp_path: Pa
     assert (p[~marked] == 1).all()
 
 
+def test_the_value_is_named(tmp_path: Path) -> None:
+    evidence, _ = evidence_of(tmp_path, value_in=1, label=0, n=8)
+    scorer = SharedValue().fit(evidence, RNG(0))
+    assert getattr(scorer, "notes", ()) == ("f2 is 5.5 in 8 samples of class 0",)
+
+
 def test_a_value_that_the_other_columns_agree_with_is_a_habit(tmp_path: Path) -> None:
     """It comes as oddly often, and no trusted row has it: but it stands in rows that are what they are called."""
     evidence, marked = evidence_of(tmp_path, value_in=0, label=0, n=8)

@@ -21,6 +21,7 @@ from lotgate.vetting import (
     doubt_labels,
     doubt_words,
     load_doubt,
+    note_words,
     save_doubt,
     spared,
     split_trusted,
@@ -191,3 +192,9 @@ def test_flips_are_found_although_the_trusted_set_has_as_many(tmp_path: Path) ->
     verdicts = pd.read_parquet(tmp_path / "run/verdicts.parquet").set_index("sample_id")["action"]
     set_aside = np.array([verdicts[f"{given[i]}/{i:04d}.png"] == "quarantine" for i in range(600)])
     assert set_aside[flipped[:600]].mean() > 0.7 and set_aside[~flipped[:600]].mean() < 0.02
+
+
+def test_what_groups_share_is_named_by_voter() -> None:
+    assert note_words({"a": (), "b": ()}) == ()
+    notes = {"a": ("f2 is 5.5 in 8 samples of ok",), "b": ()}
+    assert note_words(notes) == ("What samples share, and trusted ones do not (a: f2 is 5.5 in 8 samples of ok).",)
