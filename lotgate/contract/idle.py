@@ -8,7 +8,8 @@ Then only rows that depart from both, the trusted set and the lot's own habit, a
 habit, none are, and the measure of the lot says so.
 
 One value says little in a table that is full of rare ones (a column for each of many options): there, a lot always has
-some that few trusted rows lack. How full it is, trusted rows tell of each other, each against all the rest.
+some that few trusted rows lack. How full it is, trusted rows tell of each other, each against all the rest; and in how
+many such columns one row departs. Rows that depart in far more are strangers, and say nothing of the others.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from scipy.stats import hypergeom, poisson
 
@@ -27,11 +29,14 @@ from lotgate.ingest.encoding import FEWEST_FOR_IDENTIFIER, NUMBERS, kind_of_colu
 from lotgate.ingest.intake import MISSING
 from lotgate.ingest.labels import as_numbers, as_text
 
+Counts = npt.NDArray[np.int64]
 Habit = Literal["constant", "void", "distinct"]
 #: Share of a lot's rows beyond which departing is what the lot does.
 MOSTLY = 0.2
 #: Probability, over all such columns, that more rows depart from a rule than a clean lot's do.
 DEPARTURE_RISK = 1e-3
+#: Times as many columns as any trusted row departs in, beyond which a row is a stranger.
+STRANGE = 3
 #: Probability, over all rows, that values which come again by chance are called repeated.
 REPETITION_RISK = 1e-6
 
@@ -88,14 +93,26 @@ def idle_columns(suspect: Dataset, trusted: Dataset) -> tuple[IdleColumn, ...]:
     ours = raw_columns(suspect, names)
     theirs = raw_columns(trusted, [*names, *(name for name in feature_names(trusted) if name in shared)])
     columns = [c for c in (_compare(name, ours[name], theirs[name]) for name in names) if c is not None]
-    if len(trusted) >= INFORMATIVE_ROWS and _lone_rate(theirs) <= NATURAL_RATE:
+    lone = _lone(theirs)
+    if len(trusted) >= INFORMATIVE_ROWS and (lone > 0).mean() <= NATURAL_RATE:
         return tuple(columns)
-    rules = sum(column.habit != "distinct" for column in columns)
+    ruled = [column for column in columns if column.habit != "distinct"]
+    strangers = np.sum([np.zeros(len(suspect)), *(c.departs for c in ruled)], axis=0) > STRANGE * lone.max(initial=0)
     return tuple(
-        column if column.habit == "distinct" or _beyond_chance(column.departs, len(trusted), rules)
-        else replace(column, told=np.zeros(len(suspect), bool))
+        column if column.habit == "distinct"
+        else replace(column, told=_told(column.departs, strangers, len(trusted), len(ruled)))
         for column in columns
     )  # fmt: skip
+
+
+def _told(departs: Mask, strangers: Mask, vetted: int, rules: int) -> Mask:
+    """(N,) of the rows that depart from a rule in a table full of rare values, those that it is held against: all of
+    them where too many do, strangers left aside; those alone where they are too many; else none.
+    """
+    for rows, told in ((departs & ~strangers, departs), (departs, departs & strangers)):
+        if _beyond_chance(rows, vetted, rules):
+            return told
+    return np.zeros(len(departs), bool)
 
 
 def _compare(name: str, ours: pd.Series, theirs: pd.Series) -> IdleColumn | None:
@@ -146,15 +163,15 @@ def _repeated(texts: pd.Series, vetted: int) -> Mask:
     return repeated
 
 
-def _lone_rate(trusted: pd.DataFrame) -> float:
-    """Share of rows that hold the only other value of a column: each would depart from what all the rest have."""
-    lone = np.zeros(len(trusted), bool)
+def _lone(trusted: pd.DataFrame) -> Counts:
+    """(n,) in how many columns each row holds the only other value, and would depart from what all the rest have."""
+    lone = np.zeros(len(trusted), np.int64)
     for name in trusted.columns:
         codes, values = pd.factorize(trusted[name], use_na_sentinel=False)
         counts = np.bincount(codes, minlength=len(values))
         if len(counts) == 2 and counts.min() == 1:
-            lone |= codes == counts.argmin()
-    return float(lone.mean())
+            lone += codes == counts.argmin()
+    return lone
 
 
 def _beyond_chance(departs: Mask, vetted: int, rules: int) -> bool:

@@ -434,6 +434,15 @@ def test_rare_options_are_no_departures(seed: int, tmp_path: Path) -> None:
     assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(61)}
 
 
+def test_strangers_do_not_take_rows_with_one_rare_option_along(tmp_path: Path) -> None:
+    """Junk that holds every option makes each too common for chance; clean rows with one of them are no junk."""
+    trusted, lot = options(200, 0), options(800, 10)
+    junk = np.arange(800) < 80
+    lot.loc[junk, [name for name in lot if name.startswith("option ")]] = 1
+    held, _ = judged(*delivered(tmp_path, trusted, lot))
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(80)}
+
+
 def test_few_trusted_rows_make_no_rule(tmp_path: Path) -> None:
     lot = mill(100, 1)
     lot.loc[:4, "alarm"] = 1
