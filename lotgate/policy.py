@@ -109,7 +109,7 @@ class Policy(BaseModel):
         "shared_wave",
         "shared_value",
     )
-    witnesses: tuple[str, ...] = ("disagreement", "corroboration")
+    witnesses: tuple[str, ...] = ("disagreement",)
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration", "shared_value")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
