@@ -60,7 +60,8 @@ class Policy(BaseModel):
             the same samples of a class, those that half of them name are set aside before anybody else is asked, and
             the others are cleared of belonging to the group.
         witnesses: voters that speak up for voters of groups. A group may be too small, or too like its class, to be
-            accused for what it shares, and yet hold samples that these lean against, too.
+            accused for what it shares, and yet hold samples that these lean against, too. None by default: a style
+            has such samples as well (decision 29).
         reserve: voters that are asked once the others have nothing more to say; voters with a witness are, too.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
@@ -109,7 +110,7 @@ class Policy(BaseModel):
         "shared_wave",
         "shared_value",
     )
-    witnesses: tuple[str, ...] = ("disagreement",)
+    witnesses: tuple[str, ...] = ()
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration", "shared_value")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
