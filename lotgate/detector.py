@@ -64,7 +64,10 @@ class Evidence:
 
 
 class Scorer(Protocol):
-    """What a fitted detector knows. `p_value` never increases with the score; flagged means score > threshold."""
+    """What a fitted detector knows. `p_value` never increases with the score; flagged means score > threshold.
+
+    One that can name what its groups share has it in words as `notes`, which the decision quotes.
+    """
 
     @property
     def threshold(self) -> float: ...

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from lotgate.data import MANIFEST_COLUMNS
-from lotgate.policy import Policy, Voice, set_aside
+from lotgate.policy import Policy, Voice, are_classes, set_aside
 
 Action = Literal["keep", "quarantine"]
 Outcome = Literal["accept", "accept_with_quarantine", "reject"]
@@ -232,7 +232,7 @@ def decide(
     Returns:
         Verdicts: sample_id, label, action, score, reasons, then source and the lot's extra columns.
     """
-    p = combined_p_values(findings, policy, of_classes=not pd.api.types.is_float_dtype(manifest["label"]))
+    p = combined_p_values(findings, policy, of_classes=are_classes(manifest["label"]))
     excluded = dict(zip(exclusions["sample_id"], exclusions["reason"], strict=True))
     ids = manifest["sample_id"]
     found = quarantined(findings, manifest.set_index("sample_id")["label"], policy)

@@ -1,13 +1,13 @@
 """Who votes, within which limits, and which samples their p-values set aside.
 
 Evidence is of three kinds: of one sample, of a group of samples that share something (the voters in `groups`), and of a
-class that holds too many suspects for its trusted rows (lotgate.surplus); the first two also count together. The more
-it takes to explain it, the later it is asked; what voters of groups agree on comes first of all.
+class that holds too many suspects for its trusted rows (lotgate.surplus). The more it takes to explain it, the later it
+is asked; what voters of groups agree on comes first of all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -25,11 +25,10 @@ ALIKE = 0.9  # of the samples of a class that either of two voters accuses, thos
 
 
 class Voice(NamedTuple):
-    """A voter, and whether it speaks of a class as a whole, or of samples that a witness leans against as well."""
+    """A voter, and whether it speaks of a class as a whole."""
 
     voter: str
     of_class: bool = False
-    witness: str = ""
 
 
 class Answer(NamedTuple):
@@ -59,10 +58,7 @@ class Policy(BaseModel):
             aside, what they found explains these, and the rest of them is left alone. Where two or more accuse nearly
             the same samples of a class, those that half of them name are set aside before anybody else is asked, and
             the others are cleared of belonging to the group.
-        witnesses: voters that speak up for voters of groups. A group may be too small, or too like its class, to be
-            accused for what it shares, and yet hold samples that these lean against, too. None by default: a style
-            has such samples as well (decision 29).
-        reserve: voters that are asked once the others have nothing more to say; voters with a witness are, too.
+        reserve: voters that are asked once the others have nothing more to say.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -110,7 +106,6 @@ class Policy(BaseModel):
         "shared_wave",
         "shared_value",
     )
-    witnesses: tuple[str, ...] = ()
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration", "shared_value")
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
@@ -123,29 +118,20 @@ class Policy(BaseModel):
 
     def of_group(self, voice: Voice) -> bool:
         """Whether it accuses samples for what they share."""
-        return voice.voter in self.groups and not voice.of_class and not voice.witness
+        return voice.voter in self.groups and not voice.of_class
 
     def cost(self, voter: str, *, of_classes: bool) -> float:
         """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
         return self.false_alarm_costs.get(voter, self.false_alarm_cost) if of_classes else self.false_alarm_cost
 
 
-def witnessed(p_values: Mapping[Voice, Floats], policy: Policy) -> dict[Voice, Floats]:
-    """What voters of groups say together with each witness: (N,) per pair, max(p, p')².
-
-    Of two independent p-values the larger one is below t with probability t². Unlike Fisher's sum it takes both: a
-    group that a witness is silent about is no likelier for it.
-    """
-    return {
-        Voice(voice.voter, witness=name): np.maximum(p, p_values[Voice(name)]) ** 2
-        for voice, p in p_values.items()
-        for name in policy.witnesses
-        if policy.of_group(voice) and Voice(name) in p_values
-    }
+def are_classes(labels: Iterable[object]) -> bool:
+    """Whether these labels name classes; targets are no strings."""
+    return any(isinstance(label, str) for label in labels)
 
 
 def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_], policy: Policy) -> dict[str, Mask]:
-    """Per voter, which samples it quarantines, by itself or as a witness; see `lotgate.findings.quarantined`.
+    """Per voter, which samples it quarantines; see `lotgate.findings.quarantined`.
 
     Args:
         p_values: (N,) per voice. What a voter says of a class as a whole is asked for last.
@@ -153,34 +139,27 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     """
     if not p_values:
         return {}
-    p_values = {**p_values, **witnessed(p_values, policy)}
     nothing, everything = np.zeros(len(labels), bool), np.ones(len(labels), bool)
     left, scopes = everything, [everything]
-    found, testified = ({voice.voter: nothing.copy() for voice in p_values} for _ in range(2))
-    of_classes = any(isinstance(label, str) for label in labels)
+    found = {voice.voter: nothing.copy() for voice in p_values}
+    of_classes = are_classes(labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
     weights = {voice: policy.weight(voice.voter, of_classes=of_classes) for voice in p_values}
     rates = first = {voice: policy.false_discovery_rate * weight for voice, weight in weights.items()}
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
-    together = {voice for voice in p_values if voice.of_class or voice.witness or policy.of_group(voice)}
-
-    def asked_for(voice: Voice, open_to_it: Mask, limit: float) -> Mask:
-        """The group that others may have explained: with a witness all of it, whatever the witness makes of them."""
-        if voice.witness:
-            return open_to_it & (p_values[Voice(voice.voter)] ** 2 <= limit)
-        return open_to_it & (p_values[voice] <= limit) & ~found[voice.voter]
+    together = {voice for voice in p_values if voice.of_class or policy.of_group(voice)}
 
     def answer(voice: Voice, scope: Mask, explained: Mask) -> Answer:
         p = np.where(explained, 1.0, p_values[voice])
         gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
         accused = scope & ~explained & (p <= limit)
         if gain > 0 and voice in together:
-            gone = _mostly_gone(classes, asked_for(voice, scope & ~explained, limit), left)
+            gone = _mostly_gone(classes, accused & ~found[voice.voter], left)
             if gone.any():  # by class: a decoy elsewhere explains nothing
                 return answer(voice, scope, explained | gone)
         return Answer(accused & left, gain)
 
-    def loudest() -> dict[Voice, Mask]:
+    def loudest() -> dict[str, Mask]:
         """What the voice that comes next sets aside; nothing where none gains."""
         asked = [
             (voice, answer(voice, scope, cleared if voice in together else nothing))
@@ -188,27 +167,24 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
             for scope in scopes
         ]
         speaker, heard = max(asked, key=lambda pair: _preferred(pair[0], pair[1], policy))
-        return {speaker: heard.accused} if heard.gain > 0 else {}
+        return {speaker.voter: heard.accused} if heard.gain > 0 else {}
 
     groups = {voice.voter: answer(voice, everything, nothing) for voice in p_values if policy.of_group(voice)}
     agreed, cleared = _by_agreement(classes, {voter: a.accused for voter, a in groups.items() if a.gain > 0})
-    named = {Voice(voter): rows for voter, rows in agreed.items()} or loudest()
+    named = agreed or loudest()
     while named:
-        for voice, rows in named.items():
-            found[voice.voter] |= rows
+        for voter, rows in named.items():
+            found[voter] |= rows
             left = left & ~rows
-            if voice.witness:
-                testified[voice.witness] |= rows
         rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
         scopes = [everything, *_suspected_classes(labels, ~left)]
         named = loudest()
-    return {voter: rows | testified[voter] for voter, rows in found.items()}
+    return found
 
 
 def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool, bool, float]:
-    """Who speaks first: the largest gain, but those in reserve after the others, and of classes last of all."""
-    in_reserve = voice.voter in policy.reserve or bool(voice.witness)
-    return heard.gain > 0, not voice.of_class, not in_reserve, heard.gain
+    """Who speaks first: the largest gain, but voters in reserve after the others, and of classes last of all."""
+    return heard.gain > 0, not voice.of_class, voice.voter not in policy.reserve, heard.gain
 
 
 def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mask:

@@ -58,7 +58,7 @@ class Settings(BaseModel):
         policy = self.policy
         named = (
             *policy.voters, *policy.weights, *policy.weights_of_targets, *policy.false_alarm_costs, *policy.groups,
-            *policy.witnesses, *policy.reserve,
+            *policy.reserve,
         )  # fmt: skip
         for name in (*self.detectors, *named):
             if name not in BY_NAME:

@@ -25,7 +25,6 @@ from lotgate.files import write_text
 from lotgate.policy import Policy
 
 FOLDER = ROOT / "docs" / "detectors"
-TASKS: dict[bool, Task] = {True: "classification", False: "regression"}  # by whether labels are classes
 HEADINGS = {
     "Catches": "What it catches", "Misses": "What it misses", "Assumes": "What it assumes", "Cost": "What it costs",
     "Method": "Method", "Source": "Source", "Differs": "Where it differs from its source",
@@ -108,11 +107,12 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     if detector.name not in policy.voters:
         words = "**It does not vote by default**: it reports only, and quarantines nothing"
         return f"> {words}. {applies}\n>\n> {row}"
-    said = [_say(detector, policy, of_classes=c) for c in (True, False) if TASKS[c] in detector.tasks]
+    said = [_say(detector, policy, task) for task in sorted(detector.tasks)]
     return f"> **It votes by default**, {'; '.join(said)}. {applies}\n>\n> {row}"
 
 
-def _say(detector: type[Detector], policy: Policy, *, of_classes: bool) -> str:
+def _say(detector: type[Detector], policy: Policy, task: Task) -> str:
+    of_classes = task == "classification"
     weight, labels = policy.weight(detector.name, of_classes=of_classes), "classes" if of_classes else "targets"
     may_err = policy.false_discovery_rate * weight
     return f"with weight {weight:g} where labels are {labels}: its first word may err by {may_err:.1%}"

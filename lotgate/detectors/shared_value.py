@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lotgate.data import Batch, Dataset, FloatArray, Pool, fold_of
 from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
 from lotgate.groups import APART, contradicted
-from lotgate.ingest.encoding import CLIP
+from lotgate.ingest.encoding import as_it_came
 from lotgate.mixtures import Mask, one_thread
 from lotgate.repeats import Repeat, columns_besides, repeats
 
@@ -176,11 +176,9 @@ class SharedValueScorer(EvidenceScorer):
 def _note(group: Accused, rows: Rows, suspect: Dataset) -> str:
     """The column, its value as it came, and how many samples of which class have it."""
     name = suspect.features[group.column]
-    record = next((r for r in suspect.encoding if r.get("column") == name and "scale" in r), None)
-    value = group.value if record is None else group.value * record["scale"] + record["centre"]
-    beyond = "" if record is None or abs(group.value) < CLIP else " or beyond"
+    value = as_it_came(suspect.encoding, name, group.value)
     alike = (rows.x[:, group.column] == np.float32(group.value)) & (rows.y == group.c) & ~rows.trusted
-    return f"{name} is {value:.6g}{beyond} in {alike.sum():,} samples of {suspect.classes[group.c]}"
+    return f"{name} is {value} in {alike.sum():,} samples of {suspect.classes[group.c]}"
 
 
 def _by_rows(rows: Rows) -> list[list[Repeat]]:

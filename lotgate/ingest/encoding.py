@@ -156,6 +156,14 @@ def _standardised(values: npt.NDArray[np.float64], record: Record) -> FloatArray
     return standardised
 
 
+def as_it_came(encoding: Sequence[Record], feature: str, encoded: float) -> str:
+    """A value of a feature as its column had it, in words; what `encode` clipped says so, what is no number stays."""
+    record = next((r for r in encoding if r["column"] == feature and "scale" in r), None)
+    if record is None:
+        return f"{encoded:.6g}"
+    return f"{encoded * record['scale'] + record['centre']:.6g}" + (" or beyond" if abs(encoded) >= CLIP else "")
+
+
 def _one_hot(values: pd.Series, record: Record) -> FloatArray:
     """(N, categories + 1), the last for categories never seen; a missing value sets none."""
     categories = record["categories"]

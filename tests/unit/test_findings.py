@@ -184,62 +184,15 @@ def test_who_named_a_sample_is_named_beside_it() -> None:
     assert found.groupby("detector").size().to_dict() == {"a": 60, "b": 58, "c": 60}
 
 
-QUARTER = {"a": 0.25, "d": 0.25}
-WITNESSED = Policy(
-    voters=("a", "d"), weights=QUARTER, weights_of_targets=QUARTER, groups=("a",), witnesses=("d",), reserve=(),
-    false_discovery_rate=0.35,
-)  # fmt: skip
-
-
 def test_weights_of_targets_are_their_own() -> None:
     """Thirty of 700 at p = .01: seven clean ones expected, which a voter may take with a weight of 1, not of .25."""
     table = findings(a=[0.01] * 30 + [0.5] * 670)
-    policy = Policy(voters=("a",), weights={"a": 0.25}, weights_of_targets={}, groups=(), witnesses=(), reserve=())
+    policy = Policy(voters=("a",), weights={"a": 0.25}, weights_of_targets={}, groups=(), reserve=())
     assert set_aside(table, policy).sum() == 30
     assert set_aside(table, policy, ["u"] * 700).sum() == 0
     swapped = policy.model_copy(update={"weights": {}, "weights_of_targets": {"a": 0.25}})
     assert set_aside(table, swapped).sum() == 0
     assert set_aside(table, swapped, ["u"] * 700).sum() == 30
-
-
-def _leaning(group: float, witness: float) -> tuple[list[float], list[float]]:
-    """p-values of a voter of groups for 30 of 700 samples, and of a witness for the same; of all others .5 and 1."""
-    return [group] * 30 + [1.0] * 670, [witness] * 30 + [0.5] * 670
-
-
-@pytest.mark.parametrize(
-    ("group", "witness", "taken"),
-    [
-        (0.012, 0.012, 30),  # neither may speak alone: .012 · 700 is 8 of 30, together it is .1
-        (0.012, 0.2, 0),  # a silent witness makes a group no likelier
-        (0.5, 1e-2, 0),
-        (1.0, 0.012, 0),
-    ],
-)
-def test_a_group_and_a_witness_who_are_not_sure_alone_are_sure_together(
-    group: float, witness: float, taken: int
-) -> None:
-    a, d = _leaning(group, witness)
-    assert set_aside(findings(a=a, d=d), WITNESSED).sum() == taken
-
-
-def test_a_witness_is_named_beside_the_voter_it_spoke_up_for() -> None:
-    a, d = _leaning(0.012, 0.012)
-    found = quarantined(findings(a=a, d=d), pd.Series(1.0, index=[f"s{i}" for i in range(700)]), WITNESSED)
-    assert found.groupby("detector").size().to_dict() == {"a": 30, "d": 30}
-
-
-def test_what_a_voter_of_groups_found_by_itself_needs_no_witness_for_the_rest() -> None:
-    """Forty samples of a group are sure, eight have its mark by chance: they stay, whatever a witness makes of them."""
-    a = [1e-9] * 40 + [0.02] * 8 + [1.0] * 652
-    d = [0.5] * 40 + [0.015] * 8 + [0.5] * 652
-    taken = set_aside(findings(a=a, d=d), WITNESSED)
-    assert set(np.flatnonzero(taken)) == set(range(40))
-
-
-def test_nobody_speaks_up_where_no_witness_votes() -> None:
-    a, d = _leaning(0.012, 0.012)
-    assert not set_aside(findings(a=a, d=d), WITNESSED.model_copy(update={"witnesses": ()})).any()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -13,6 +13,7 @@ import pytest
 from lotgate.data import Dataset
 from lotgate.errors import LotError, TrustedError
 from lotgate.ingest import IngestSettings, ingest
+from lotgate.ingest.encoding import as_it_came, encode, learn
 
 
 def rich(n: int = 40, seed: int = 0) -> pd.DataFrame:
@@ -388,3 +389,12 @@ def test_whole_numbers_exported_with_decimals_are_the_trusted_texts(tmp_path: Pa
     assert pd.read_parquet(lot.raw)["code"].fillna("").tolist() == ["1", "", "2"]
     assert lot.manifest["label"].fillna("").tolist() == ["1", "2", ""]
     assert features(lot)["zero: never seen"].all() and not features(lot)["code: never seen"].any()
+
+
+def test_a_value_is_told_as_it_came() -> None:
+    frame = pd.DataFrame({"speed": np.r_[np.linspace(1200.5, 1300.5, 41), 9e6], "lamp": ["on", "off"] * 21})
+    encoding = learn(frame, IngestSettings())
+    speed = encode(frame, encoding)[:, 0]
+    assert as_it_came(encoding, "speed", float(speed[4])) == "1210.5"
+    assert as_it_came(encoding, "speed", float(speed[-1])).endswith("or beyond")
+    assert as_it_came(encoding, "lamp: on", 1.0) == "1"
