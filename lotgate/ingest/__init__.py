@@ -90,7 +90,11 @@ def _locate(intake: Intake) -> Intake:
         if not path.exists():
             raise intake.error(f"{intake.noun} does not exist", "check the path", path.absolute())
         if path.is_dir():
-            next(path.iterdir(), None)  # fails here, not half way, where it may not be read
+            if next(path.iterdir(), None) is None:  # fails here, not half way, where it may not be read
+                raise intake.error(
+                    f"{intake.noun} is an empty folder",
+                    "give a folder with one sub-folder of images per class, or a CSV or Parquet file",
+                )
             return _in_folder(replace(intake, path=path.resolve()))
         if path.is_file():
             with path.open("rb"):

@@ -250,6 +250,12 @@ def test_no_trusted_set(images: Case, capsys: pytest.CaptureFixture[str]) -> Non
     assert "without a trusted set" in " ".join(json.loads((case.out / "decision.json").read_text())["reasons"])
 
 
+def test_an_empty_folder_is_called_so_beside_a_table_too(tables: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    empty = tables.lot.parent / "nothing"
+    empty.mkdir()
+    refused(but(tables, lot=empty), capsys, "the lot is an empty folder")
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -258,6 +264,7 @@ def test_no_trusted_set(images: Case, capsys: pytest.CaptureFixture[str]) -> Non
         ("detectors: {spectral_signatures: {rate: 7}}", "rate"),
         ("policy: {reserve: [unexplained_cluster]}", "no detector 'unexplained_cluster'"),
         ("policy: {weights: {unexplained_cluster: 0.5}}", "no detector 'unexplained_cluster'"),
+        ("policy: {weights_of_targets: {unexplained_cluster: 0.5}}", "no detector 'unexplained_cluster'"),
         ("probe: {model: no.such.module:factory}", "probe.model"),
         ("probe: {model: weights.pkl}", "probe.model"),
         ("probe: {device: tpu}", "probe.device"),
