@@ -17,6 +17,7 @@ and the largest held-out score: of thirty, the largest may be small by luck.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ Scores = npt.NDArray[np.float64]
 
 TAIL_RATE = 0.15
 TAIL_ROWS = 6
+ATOM = 3  # held-out rows with one score, which no smooth tail makes: models that are as sure as they can be
 COMMON = 0.05
 PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
 MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their tail
@@ -60,12 +62,24 @@ class Calibration:
         heldout: (n,) sorted scores.
         start: where the tail begins; +inf where there are too few rows to fit one.
         at_start: p-value there. tail: of the exceedances over `start`; None without one.
+        atom: the largest score beyond `start` that ATOM held-out rows or more have; −inf without one. at_atom: share of
+            held-out rows that have it or more, and the least p-value up to it.
     """
 
     heldout: Scores
     start: float = float("inf")
     at_start: float = 1.0
     tail: Tail | None = None
+
+    @cached_property
+    def atom(self) -> float:
+        values, counts = np.unique(self.heldout, return_counts=True)
+        often = values[(counts >= ATOM) & (values > self.start)]
+        return float(often[-1]) if len(often) else float("-inf")
+
+    @cached_property
+    def at_atom(self) -> float:
+        return float((self.heldout >= self.atom).sum() / (len(self.heldout) + 1))
 
     def p_value(self, scores: Scores) -> Scores:
         """(B,) in (0, 1]; never increases with the score."""
@@ -76,12 +90,13 @@ class Calibration:
         p = np.maximum(conformal, self.at_start)
         far = scores > self.start
         p[far] = np.maximum(self.at_start * self.tail.beyond(scores[far] - self.start), 1e-300)
-        return np.asarray(p)
+        return np.where(scores <= self.atom, np.maximum(p, self.at_atom), p)
 
     def threshold(self, rate: float) -> float:
         """The score whose p-value is `rate`: a clean row exceeds it that often."""
         if self.tail is not None and rate < self.at_start:
-            return self.start + self.tail.exceeded(rate / self.at_start)
+            found = self.start + self.tail.exceeded(rate / self.at_start)
+            return max(found, float(np.nextafter(self.atom, np.inf))) if rate < self.at_atom else found
         n = len(self.heldout)
         rank = int(np.ceil((1 - rate) * (n + 1)))
         return float(self.heldout[rank - 1]) if rank <= n else float("inf")

@@ -9,6 +9,7 @@ how well they predict trusted rows that they have not seen, w_m ∝ √exp(Σ lo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -19,6 +20,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from lotgate.data import FloatArray, Pool
+from lotgate.mixtures import one_thread
 
 Kind = Literal["trees", "linear", "neighbours"]
 Predictions = npt.NDArray[np.float64]
@@ -28,6 +30,7 @@ NEIGHBOURS = 15
 RARE = 1e-9  # probability of a class that a model never saw
 SURPRISE = 1e-3  # a smaller probability of the right class counts as this: one row must not decide
 PENALTIES = np.logspace(-2, 3, 12)
+FEW = 5000  # rows, up to which threads wait for one another more than they work; on a busy machine for minutes
 UNHEARD = 0.01  # weight below which a kind is not worth its next training
 
 
@@ -66,11 +69,12 @@ class Fitted:
 
     def predict(self, x: FloatArray) -> Predictions:
         rows = x.astype(np.float64)  # in single precision, distances would depend on who else is in the batch
-        if self.outputs == 1:
-            return np.asarray(self.model.predict(rows), np.float64).reshape(len(x), 1)
-        log_p = np.full((len(x), self.outputs), np.log(RARE))
-        log_p[:, self.model.classes_] = np.log(np.maximum(self.model.predict_proba(rows), RARE))
-        return log_p
+        with _threads(len(x)):
+            if self.outputs == 1:
+                return np.asarray(self.model.predict(rows), np.float64).reshape(len(x), 1)
+            log_p = np.full((len(x), self.outputs), np.log(RARE))
+            log_p[:, self.model.classes_] = np.log(np.maximum(self.model.predict_proba(rows), RARE))
+            return log_p
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +94,17 @@ def train_members(pool: Pool, kinds: Sequence[Kind], rng: np.random.Generator) -
     """One model of each kind, of table rows (N, D)."""
     x, y = pool.take(np.arange(len(pool)))
     rows = x.astype(np.float64)
-    if pool.task == "regression":
-        return {kind: Fitted(_regressor(kind, len(y), rng).fit(rows, y), 1) for kind in kinds}
-    outputs = len(pool.classes)
-    if len(np.unique(y)) < 2:
+    targets = pool.task == "regression"
+    outputs, make = (1, _regressor) if targets else (len(pool.classes), _classifier)
+    if not targets and len(np.unique(y)) < 2:
         return {kind: Constant(int(y[0]), outputs) for kind in kinds}
-    return {kind: Fitted(_classifier(kind, len(y), rng).fit(rows, y), outputs) for kind in kinds}
+    with _threads(len(y)):
+        return {kind: Fitted(make(kind, len(y), rng).fit(rows, y), outputs) for kind in kinds}
+
+
+def _threads(rows: int) -> AbstractContextManager[object]:
+    """As many threads as pay for work on so many rows."""
+    return one_thread() if rows < FEW else nullcontext()
 
 
 def _classifier(kind: Kind, n: int, rng: np.random.Generator) -> Any:

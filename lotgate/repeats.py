@@ -6,15 +6,15 @@ default, a trigger) does not. Which of these it is, trusted rows and the other c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binom
 
 from lotgate.calibration import calibrate
 from lotgate.data import FloatArray
-from lotgate.groups import MIXED
+from lotgate.groups import APART, MIXED
 from lotgate.mixtures import Mask, Vector, fisher, size_p_value, trusted_part
 
 AROUND = 20  # values of the column, half of them on either side, that tell how often one comes
@@ -70,36 +70,45 @@ def column_of(values: FloatArray) -> Column:
     return Column(place.astype(np.int64), different, counts / _around(counts.astype(np.float64)))
 
 
-def repeats(x: FloatArray, y: npt.NDArray[np.int64], trusted: Mask) -> Iterator[Repeat]:
-    """Loud values that trusted rows of their class do not explain.
+def repeats(x: FloatArray, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[list[Repeat], int]:
+    """Loud values that trusted rows of their class do not explain, and among how many of the lot they were sought.
 
     Args:
         x: (N, F) encoded rows, lot and trusted ones. y: (N,) classes. trusted: (N,) which of them are.
     """
+    found, asked = list[Repeat](), 0
     for index in range(x.shape[1]):
         column = column_of(x[:, index])
         if len(column.values) >= LEAST_VALUES:
-            yield from _of_column(index, column, y, trusted)
+            of_column, values = _of_column(index, column, y, trusted)
+            found += of_column
+            asked += values
+    return found, asked
 
 
-def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Mask) -> Iterator[Repeat]:
-    n_values, found = len(column.values), []
+def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[list[Repeat], int]:
+    n_values, found, asked = len(column.values), [], 0
     for c in np.unique(y[~trusted]):
         own = y == c
         counts = np.bincount(column.place[own & ~trusted], minlength=n_values)
         inside = np.bincount(column.place[own & trusted], minlength=n_values)
         n_lot, n_trusted = int(counts.sum()), int(inside.sum())
-        for v in np.flatnonzero(counts >= LEAST_ROWS).tolist():
+        often = np.flatnonzero(counts >= LEAST_ROWS)
+        elsewhere = (np.bincount(column.place, minlength=n_values) - counts + 1) / (len(y) - n_lot + 2)
+        of_class = binom.sf(counts - 1, n_lot, elsewhere) <= APART
+        asked += len(often)
+        for v in often[of_class[often]].tolist():
             share, known = counts[v] / n_lot, int(inside[v])
             if n_trusted and trusted_part(share, known, n_trusted) <= MIXED:
                 found.append((v, int(c), size_p_value(share, known, n_trusted, 1.0)))
     natural = np.ones(n_values, bool)
     natural[[v for v, _, _ in found]] = False
     p_loud = column.p_values(natural)
-    for v, c, p_size in found:
-        if p_loud[v] <= LOUD:
-            rows = (column.place == v) & (y == c) & ~trusted
-            yield Repeat(index, float(column.values[v]), c, rows, p_size, float(p_loud[v]))
+    return [
+        Repeat(index, float(column.values[v]), c, (column.place == v) & (y == c) & ~trusted, p_size, float(p_loud[v]))
+        for v, c, p_size in found
+        if p_loud[v] <= LOUD
+    ], asked
 
 
 def columns_besides(x: FloatArray, repeat: Repeat) -> npt.NDArray[np.int64]:

@@ -29,6 +29,8 @@ DOUBT = Path("work/crossfit/doubt.json")
 BEYOND_DOUBT = 5.0  # nats that wrong labels must gain over the best scale of the models' own doubts
 UNKNOWN = 0.25  # doubted share of a class, above which models may know too little of the class to doubt its labels
 OFTENER = 2.0  # that share beside that of all classes: wrong labels come to all, a hard class is one
+SURELY = 0.9  # probability from which on a label is surely wrong, and 1 less it surely right
+TOLD_APART = 0.5  # of the labels that are neither, those that are surely wrong, at least: or labels are noise anyway
 NAMED = 5  # samples, or classes, that a sentence can hold
 STARTS = (-0.7, 0.0, 0.7)  # of log T
 Vector = npt.NDArray[np.float64]
@@ -41,7 +43,8 @@ class Doubt:
 
     Attributes:
         share: of wrong labels among trusted rows, as estimated. gain: log-likelihood, in nats, that they add.
-        ids: the samples that are more probably wrong than right; empty unless `gain` exceeds BEYOND_DOUBT.
+        ids: the samples that are more probably wrong than right; empty unless `gain` exceeds BEYOND_DOUBT and they can
+            be told apart.
         n: trusted rows that were asked about.
     """
 
@@ -81,7 +84,7 @@ def doubt_labels(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Doubt:
     log_p = np.concatenate([crossfit.vouched_for(b) for b in batches])
     y, ids = np.concatenate([b.y for b in batches]), np.concatenate([b.ids for b in batches])
     share, gain, wrong = wrong_labels(log_p, y)
-    doubted = spared(wrong > 0.5, y) if gain > BEYOND_DOUBT else np.zeros(len(y), bool)
+    doubted = spared(wrong > 0.5, y) if gain > BEYOND_DOUBT and told_apart(wrong) else np.zeros(len(y), bool)
     return Doubt(share, gain, tuple(sorted(map(str, ids[doubted]))), len(y))
 
 
@@ -112,6 +115,17 @@ def wrong_labels(log_p: Vector, y: Classes) -> tuple[float, float, Vector]:
     share, p = float(expit(best.x[1])), right(best.x[0])
     wrong = share * (1 - p) / others
     return share, max(0.0, float(plain - best.fun)), np.asarray(wrong / np.maximum((1 - share) * p + wrong, 1e-300))
+
+
+def told_apart(wrong: Vector) -> bool:
+    """Whether wrong labels stand out among right ones. Where labels are partly chance, as what a customer buys, most of
+    the doubtful are neither; without the most contradicted of them, the lot's would look like no trusted row.
+
+    Args:
+        wrong: (n,) probability of each row to be wrong.
+    """
+    undecided = (wrong > 1 - SURELY) & (wrong < SURELY)
+    return bool((wrong >= SURELY).sum() >= TOLD_APART * undecided.sum())
 
 
 def spared(doubted: npt.NDArray[np.bool_], y: Classes) -> npt.NDArray[np.bool_]:

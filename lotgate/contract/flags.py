@@ -3,7 +3,8 @@
 Content is what a sample shows: the pixels of an image, whatever file they came in, or the values of a row. The same
 image twice is a fault of the delivery. The same table row twice is not: coarse telemetry repeats itself, and its label
 may differ each time. So for tables the trusted set says what is natural: copies count only beyond what its own share of
-them explains, and one content under two labels counts only if no trusted content carries two labels.
+them explains, and one content under two labels counts only if no trusted content carries two labels and columns are
+too fine for so many rows to show the same by chance.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binom
 
+from lotgate.contract.coarse import chance_of_same, explained_by_chance
 from lotgate.contract.columns import INFORMATIVE_ROWS, NATURAL_RATE, Column, Mask, readable
 from lotgate.contract.idle import IdleColumn
 from lotgate.contract.settings import ContractSettings
@@ -52,8 +54,16 @@ def row_reasons(
     contents = _contents(suspect, comparable)
     vetted = None if trusted is None else _contents(trusted, readable(trusted) & known_labels(trusted, None))
     tolerance = _label_tolerance(suspect, contents if vetted is None else vetted, settings)
-    natural = suspect.modality == "table" and vetted is not None and bool(_split(vetted, tolerance).any())
     nothing = _words(len(suspect))
+    conflict = _conflict(len(suspect), contents, tolerance)
+    trusted_conflict = nothing if vetted is None else _trusted_conflict(len(suspect), contents, vetted, tolerance)
+    if suspect.modality == "table" and vetted is not None and (any(conflict) or any(trusted_conflict)):
+        features = columns if suspect.task == "classification" else columns[:-1]  # the last is the target
+        chance = 1.0 if _split(vetted, tolerance).any() else chance_of_same(features)
+        n, pairs = len(contents), len(contents) * (len(contents) - 1) / 2
+        conflict = nothing if explained_by_chance(_named(conflict) // 2, pairs, chance) else conflict
+        across = explained_by_chance(_named(trusted_conflict), n * len(vetted), chance)
+        trusted_conflict = nothing if across else trusted_conflict
     by_flag = {
         "unreadable": _unreadable(suspect, read),
         "unknown_label": _unknown_label(suspect, trusted, known),
@@ -61,10 +71,8 @@ def row_reasons(
         "out_of_range": _out_of_range(len(suspect), columns, settings.value_range_tolerance),
         "unseen_value": _unseen_value(len(suspect), idle),
         "duplicate": _duplicate(suspect, contents, vetted),
-        "conflict": nothing if natural else _conflict(len(suspect), contents, tolerance),
-        "trusted_conflict": nothing
-        if natural or vetted is None
-        else _trusted_conflict(len(suspect), contents, vetted, tolerance),
+        "conflict": conflict,
+        "trusted_conflict": trusted_conflict,
     }
     return pd.DataFrame(by_flag, columns=list(FLAGS), dtype=object)
 
@@ -87,6 +95,10 @@ def shown_classes(trusted: Dataset) -> list[str]:
 def unread_classes(trusted: Dataset) -> frozenset[str]:
     """The classes that the trusted set names but does not show."""
     return frozenset(trusted.manifest["label"].dropna()) - frozenset(shown_classes(trusted))
+
+
+def _named(words: Words) -> int:
+    return int((words != "").sum())
 
 
 def _words(n: int) -> Words:

@@ -32,24 +32,26 @@ class SharedValue(Detector):
         lots whose trusted rows are few; rows that were copied many times.
     Misses:
         Triggers that vary from row to row, that lie in columns of fewer than 40 different values (codes, categories),
-        that are fewer than four rows, or that sit on rows which belong to the label anyway, unless there are so many
-        that trusted rows should have some; label flips.
+        that are fewer than four rows, that come as often under every label, or that sit on rows which belong to the
+        label anyway, unless there are so many that trusted rows should have some; label flips.
     Assumes:
         Columns of many different values are measured: a value comes about as often as those next to it. Trusted rows of
         each class are drawn like the clean rows of the lot.
     Method:
         Each column of lot and trusted rows with 40 different values or more → its values, and how many times as often
         as the 20 around it each comes (loudness). A value that at least four rows of the lot and one class have, and
-        trusted rows of that class at most three tenths as often as their number lets expect, is a repeat:
+        trusted rows of that class at most three tenths as often as their number lets expect, is a repeat, unless its
+        share in all other rows explains that they are so many (binomial, p > .01: a round number, a limit):
         p_size = P(Bin(n_t, π) ≤ k), π its share of the lot's rows of the class and k of the n_t trusted ones;
         p_loud: of the loudness, calibrated (lotgate.calibration) on the column's values that are no repeats; those with
         p_loud ≤ .01 are looked into.
-        p = P(χ²₄ ≥ −2 ln p_size − 2 ln p_loud) (Fisher), times the F columns, where p_size ≤ .01; times F / 100, at
-        least once, where the other columns contradict the label; else 1. The other columns contradict if boosted trees,
-        trained outside the row's fold on rows without the repeat and without its column and every other in which its
-        rows nearly all share a value, prefer another label for most of the rows, oftener than for trusted rows of the
-        class (p ≤ .01; so the hundred). Where they contradict fewer than 95%, clean rows have the value, too, and only
-        contradicted ones are accused. Defaults and limits that mean something agree with the other columns.
+        p = P(χ²₄ ≥ −2 ln p_size − 2 ln p_loud) (Fisher), times the m values, of all columns and classes, that so many
+        rows have, where p_size ≤ .01; times m / 100, at least once, where the other columns contradict the label;
+        else 1. The other columns contradict if boosted trees, trained outside the row's fold on rows without the repeat
+        and without its column and every other in which its rows nearly all share a value, prefer another label for most
+        of the rows, oftener than for trusted rows of the class (p ≤ .01; so the hundred). Where they contradict fewer
+        than 95%, clean rows have the value, too, and only contradicted ones are accused. Defaults and limits that mean
+        something agree with the other columns.
         A row scores −log₁₀ of the least p of the repeats it is in.
     Cost:
         A sort a column, and two small ensembles of trees for each set of rows that is looked into, at most 20: half a
@@ -73,23 +75,27 @@ class SharedValue(Detector):
     def fit(self, evidence: Evidence, rng: np.random.Generator) -> Scorer:
         self.require(evidence)
         rows = _rows(evidence.suspect, evidence.vetted)
+        found, asked = repeats(rows.x, rows.y, rows.trusted)
         with one_thread():
-            accused = [self._accused(shared, rows, rng) for shared in _by_rows(rows)[:MOST]]
+            accused = [self._accused(shared, asked, rows, rng) for shared in _by_rows(found)[:MOST]]
         groups = tuple(group for found in accused for group in found)
         notes = tuple(_note(group, rows, evidence.suspect) for group in groups if group.p <= self.rate)
         return SharedValueScorer(groups, notes, rate=self.rate)
 
-    def _accused(self, shared: Sequence[Repeat], rows: Rows, rng: np.random.Generator) -> list[Accused]:
-        """Of repeats that have the same rows those that their size alone or the other columns make credible."""
-        columns = rows.x.shape[1]
+    def _accused(self, shared: Sequence[Repeat], asked: int, rows: Rows, rng: np.random.Generator) -> list[Accused]:
+        """Of repeats that have the same rows those that their size alone or the other columns make credible.
+
+        Args:
+            asked: values that were asked about.
+        """
         if shared[0].p_size <= APART:
-            return [Accused(r.column, r.value, r.c, min(1.0, columns * r.p_value), None) for r in shared]
+            return [Accused(r.column, r.value, r.c, min(1.0, asked * r.p_value), None) for r in shared]
         others = self._others(shared[0], rows, rng)
         wrong = others.deny(rows)
         inside, known = wrong[shared[0].rows], wrong[rows.trusted & (rows.y == shared[0].c)]
         if not contradicted(inside, known):
             return []
-        paid, clean_among_them = max(1.0, APART * columns), inside.mean() < NEARLY
+        paid, clean_among_them = max(1.0, APART * asked), inside.mean() < NEARLY
         return [
             Accused(r.column, r.value, r.c, min(1.0, paid * r.p_value), others if clean_among_them else None)
             for r in shared
@@ -181,10 +187,10 @@ def _note(group: Accused, rows: Rows, suspect: Dataset) -> str:
     return f"{name} is {value} in {alike.sum():,} samples of {suspect.classes[group.c]}"
 
 
-def _by_rows(rows: Rows) -> list[list[Repeat]]:
+def _by_rows(found: Sequence[Repeat]) -> list[list[Repeat]]:
     """Repeats, those of the same rows together, what says most first: what fills twenty columns is looked into once."""
     together: dict[bytes, list[Repeat]] = {}
-    for repeat in sorted(repeats(rows.x, rows.y, rows.trusted), key=lambda repeat: repeat.p_value):
+    for repeat in sorted(found, key=lambda repeat: repeat.p_value):
         together.setdefault(repeat.rows.tobytes(), []).append(repeat)
     return list(together.values())
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
-from scipy.stats import binom
+from scipy.stats import betabinom, binom
 from sklearn.mixture import GaussianMixture
 
 from lotgate.crossfit import Excess, fit_excess
@@ -32,6 +32,7 @@ from lotgate.probe import Probe
 
 UNSURE = 1.5  # standard errors; n trusted rows place a quantile to within about this over √n
 EXCESS = 0.1  # share of trusted rows whose excess confidence counts as large
+WORTH = 20.0  # rows that the strange share of a class is worth in each group of a table: groups differ by nature
 STRANGE = 0.01  # p-value of the excess from which on members without any are spared
 MIXED = 0.2  # clean share of a group from which on only its strange members are accused
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
@@ -58,11 +59,12 @@ class UnexplainedClusters(Detector):
         k components, for each k in `clusters` that leaves 2n rows to a component. For component j with share π_j of
         the lot's rows and n_j of them:
         p_size = P(Bin(n_t, π_j / tolerance) ≤ k_j), k_j of the class's n_t trusted rows;
-        p_excess = P(Bin(n_j, r_j) ≥ e_j), e_j rows whose excess confidence, over learned models and probe, is above
-        that of nine in ten trusted rows (lotgate.crossfit; half a lot may teach its trigger badly, the probe has all of
-        it: it saw the row, but trusted rows as well); r_j = max(.1 · allowance + 1.5 / √(all trusted rows), the share
-        of such rows among the trusted rows of the class and 1.5 standard errors more, the share among those of the
-        component).
+        p_excess = P(Bin(n_j, r_j) ≥ e_j), of tables P(BetaBin(n_j, m r_j, m (1 − r_j)) ≥ e_j) with m twenty and the
+        trusted rows of the component (where labels are noisy, groups differ in excess by nature, and of tables nothing
+        else speaks for it); e_j rows whose excess confidence, over learned models and probe, is above that of nine in
+        ten trusted rows (lotgate.crossfit; half a lot may teach its trigger badly, the probe has all of it: it saw the
+        row, but trusted rows as well); r_j = max(.1 · allowance + 1.5 / √(all trusted rows), the share of such rows
+        among the trusted rows of the class and 1.5 standard errors more, the share among those of the component).
         A group that trusted rows explain (p_size > .5; .1 where the class has under 15 of them, which rarely lie where
         its hard rows are) has p_excess = 1: a class may be strange as such.
         Fisher: p_both = P(χ²₄ ≥ −2 ln p_size − 2 ln p_excess); p_j = min(1.25 p_size, 5 p_both), a Bonferroni bound
@@ -127,7 +129,7 @@ class UnexplainedClusters(Detector):
         if basis.shape[1] == 0:
             return None
         own, known_own = excess.of_all((rows,)), excess.of_all(vetted)  # (N_c,), (n_t,)
-        usual = self._usual(known_own, excess)
+        usual = self._usual(known_own, excess, WORTH if evidence.suspect.modality == "table" else np.inf)
         shifted = evidence.shift.certain
         doubted = shifted or evidence.suspect.modality == "image"
         credible = excess.crossfit.contradicted(rows) if doubted else np.ones(len(rows), bool)  # (N_c,)
@@ -142,10 +144,10 @@ class UnexplainedClusters(Detector):
             found.append((mixture, np.where(believed, p, 1.0), floors))
         return ClassGroups(centre, basis, tuple(found))
 
-    def _usual(self, known_own: Vector, excess: Excess) -> Usual:
+    def _usual(self, known_own: Vector, excess: Excess, worth: float) -> Usual:
         median, large = np.quantile(excess.usual, (0.5, 1 - EXCESS))
         least = EXCESS * self.allowance + UNSURE / np.sqrt(len(excess.usual))
-        return Usual(float(median), float(large), allowed_strange(known_own >= large, least))
+        return Usual(float(median), float(large), allowed_strange(known_own >= large, least), worth)
 
     def _judge(self, own: Vector, mine: Mask, known_own: Vector, trusted: Mask, usual: Usual) -> tuple[float, float]:
         """The p-value of a component, and the least excess of the members that it accuses.
@@ -158,7 +160,8 @@ class UnexplainedClusters(Detector):
         p_size = size_p_value(share, inside, n_trusted, self.tolerance)
         expected = expected_strange(known_own[trusted] >= usual.large, usual.allowed)
         strange = own[mine] >= usual.large
-        p_excess = excess_p_value(strange, expected) if p_size <= explained_from(n_trusted) else 1.0
+        worth = usual.worth + inside
+        p_excess = excess_p_value(strange, expected, worth) if p_size <= explained_from(n_trusted) else 1.0
         p = min(1.0, SIZE_PAYS * p_size, BOTH_PAY * fisher(p_size, p_excess))
         if p_excess >= max(p_size, STRANGE):
             return (p if trusted_part(share, inside, n_trusted) <= THIN else 1.0), -np.inf
@@ -167,11 +170,14 @@ class UnexplainedClusters(Detector):
 
 
 class Usual(NamedTuple):
-    """Excess of trusted rows: their median, what is large, the share of large ones that a class may have."""
+    """Excess of trusted rows: their median, what is large, the share of large ones that a class may have, and how many
+    rows that is worth in one of its groups.
+    """
 
     median: float
     large: float
     allowed: float
+    worth: float = np.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,9 +228,18 @@ def expected_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
     return max(least, (int(trusted.sum()) + 2 * least) / (len(trusted) + 2))
 
 
-def excess_p_value(strange: npt.NDArray[np.bool_], expected: float) -> float:
-    """P(Bin(n, expected) ≥ e): how well chance explains e strange rows among the n of a group."""
-    return float(binom.sf(int(strange.sum()) - 1, len(strange), expected)) if len(strange) else 1.0
+def excess_p_value(strange: npt.NDArray[np.bool_], expected: float, worth: float = np.inf) -> float:
+    """How well chance explains e strange rows among the n of a group: P(X ≥ e), X ~ Bin(n, expected).
+
+    Args:
+        worth: rows that the expectation is worth, for groups differ: X ~ BetaBin(n, worth · expected, worth · (1 −
+            expected)).
+    """
+    n, least = len(strange), int(strange.sum()) - 1
+    if not n or expected >= 1:
+        return 1.0
+    law = binom(n, expected) if np.isinf(worth) else betabinom(n, worth * expected, worth * (1 - expected))
+    return float(law.sf(least))
 
 
 def explained_from(n_trusted: int) -> float:

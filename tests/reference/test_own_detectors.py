@@ -4,6 +4,7 @@ from math import comb, exp, log
 
 import numpy as np
 import pytest
+from scipy.special import beta
 from sklearn.neighbors import NearestNeighbors
 
 from lotgate.crossfit import contradiction
@@ -101,6 +102,16 @@ def test_excess_p_value_is_the_binomial_tail() -> None:
     naive = sum(comb(12, k) * 0.3**k * 0.7 ** (12 - k) for k in range(7, 13))
     assert excess_p_value(strange, 0.3) == pytest.approx(naive)
     assert excess_p_value(np.zeros(0, bool), 0.3) == 1.0
+
+
+def test_excess_p_value_where_groups_differ_is_the_beta_binomial_tail() -> None:
+    strange = np.array([True] * 7 + [False] * 5)
+    a, b = 20 * 0.3, 20 * 0.7
+    naive = sum(comb(12, k) * beta(a + k, b + 12 - k) / beta(a, b) for k in range(7, 13))
+    assert excess_p_value(strange, 0.3, 20) == pytest.approx(naive)
+    assert excess_p_value(strange, 0.3, 1e9) == pytest.approx(excess_p_value(strange, 0.3))
+    assert excess_p_value(strange, 0.3, 20) > 2 * excess_p_value(strange, 0.3)
+    assert excess_p_value(strange, 1.0, 20) == 1.0
 
 
 def test_clean_share_compares_a_group_with_its_trusted_rows() -> None:

@@ -159,3 +159,15 @@ def test_a_class_of_which_most_heldout_rows_look_odd_is_not_known() -> None:
     found = in_each_class(p, y, heldout, heldout_y, 4)
     assert found[0] == pytest.approx(0.001) and found[3] == pytest.approx(0.001)
     assert found[1] == 1 and found[2] == 1
+
+
+def test_where_models_are_as_sure_as_they_can_be_no_tail_is_extrapolated() -> None:
+    """Neighbours that all agree gave 8 of 250 trusted rows the same largest score, and p = .0067."""
+    rng = np.random.default_rng(0)
+    known = calibrate(np.concatenate([rng.exponential(size=242), np.full(8, 20.72)]))
+    assert known.p_value(np.array([20.72]))[0] >= 8 / 251
+    scores = np.linspace(0, 40, 400)
+    assert (np.diff(known.p_value(scores)) <= 0).all()
+    assert known.threshold(0.02) > 20.72
+    assert known.p_value(np.array([known.threshold(0.02)]))[0] <= 0.02 + 1e-9
+    assert known.p_value(np.array([known.threshold(1e-6)]))[0] == pytest.approx(1e-6, rel=0.01)

@@ -254,6 +254,40 @@ def test_targets_far_apart_for_one_content_conflict(targets: Pair) -> None:
     assert judged(near, trusted)[0].exclusions.empty
 
 
+def coarse(folder: Path, n: int, seed: int, *, measured: bool = False) -> Dataset:
+    """A survey: four columns of a few values each, or three and a measured one, and a label that they hardly tell."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({f"c{k}": rng.integers(0, 12, n) for k in range(4)})
+    if measured:
+        frame["c3"] = rng.normal(size=n)
+    return from_frame(folder, frame.assign(target=rng.choice(["no", "yes"], n)), "classification")
+
+
+def test_coarse_columns_repeat_themselves_under_either_label(tmp_path: Path) -> None:
+    """No trusted content has two labels: there are too few trusted rows for that, not for how alike they are."""
+    suspect, trusted = coarse(tmp_path / "lot", 1000, 0), coarse(tmp_path / "trusted", 100, 1)
+    assert (trusted.manifest.groupby("content_sha256")["label"].nunique() == 1).all()
+    held, _ = judged(suspect, trusted)
+    repeated = suspect.manifest[suspect.manifest["content_sha256"].duplicated(keep=False)]
+    assert (repeated.groupby("content_sha256")["label"].nunique() > 1).sum() > 4
+    assert not flagged(held, "conflict") and not flagged(held, "trusted_conflict")
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_copies_under_the_other_label_are_more_than_chance_makes(measured: bool, tmp_path: Path) -> None:
+    clean = coarse(tmp_path / "lot", 1000, 0, measured=measured)
+    trusted = coarse(tmp_path / "trusted", 100, 1, measured=measured)
+    other = trusted.manifest["label"].map({"no": "yes", "yes": "no"})
+
+    def copied(frame: pd.DataFrame) -> pd.DataFrame:
+        assert trusted.raw is not None
+        stolen = pd.read_parquet(trusted.raw).assign(target=other)
+        return pd.concat([frame, *[stolen] * (1 if measured else 3)], ignore_index=True)
+
+    held, _ = judged(rewritten(clean, copied), trusted)
+    assert {f"lot.csv#{i}" for i in range(1000, 1100)} <= flagged(held, "trusted_conflict")
+
+
 @pytest.mark.parametrize("target", [np.nan, np.inf, 1e9])
 def test_impossible_targets_are_quarantined(targets: Pair, target: float) -> None:
     suspect, trusted = targets

@@ -82,7 +82,19 @@ def test_a_column_of_codes_says_nothing(tmp_path: Path) -> None:
     x[:30] = 20
     y, trusted = np.zeros(500, np.int64), np.arange(500) >= 400
     assert len(np.unique(x)) < 40
-    assert not list(repeats(x, y, trusted))
+    assert repeats(x, y, trusted) == ([], 0)
+
+
+def test_a_round_number_is_of_no_class() -> None:
+    """Of 500 houses 30 have a plot of exactly 6,000, with air conditioning or without."""
+    x = RNG(0).normal(size=(600, 1)).astype(np.float32)
+    y, trusted = np.arange(600) % 2, np.arange(600) >= 500
+    x[:40] = 0.25
+    assert repeats(x, y, trusted) == ([], 2)
+    x[np.arange(600) % 2 == 1] += 1e-3  # now it is of one class
+    assert [repeat.c for repeat in repeats(x, y, trusted)[0]] == [0, 1]
+    x[(y == 1) & (np.arange(600) < 40)] = RNG(1).normal(size=(20, 1))
+    assert [repeat.c for repeat in repeats(x, y, trusted)[0]] == [0]
 
 
 def test_loudness_is_counted_beside_the_nearest_values() -> None:
@@ -97,8 +109,9 @@ def test_columns_of_the_same_trigger_do_not_speak_for_each_other() -> None:
     x = RNG(0).normal(size=(300, 4)).astype(np.float32)
     x[:20, 1] = x[:20, 3] = 0.5
     y, trusted = np.zeros(300, np.int64), np.arange(300) >= 240
-    found = list(repeats(x, y, trusted))
+    found, asked = repeats(x, y, trusted)
     assert sorted(repeat.column for repeat in found) == [1, 3]
+    assert asked == 2
     assert all(repeat.rows[:20].all() and repeat.rows.sum() == 20 for repeat in found)
     assert [columns_besides(x, repeat).tolist() for repeat in found] == [[0, 2], [0, 2]]
 

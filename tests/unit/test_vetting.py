@@ -25,6 +25,7 @@ from lotgate.vetting import (
     save_doubt,
     spared,
     split_trusted,
+    told_apart,
     unjudged_check,
     unjudged_words,
     without_doubted,
@@ -99,6 +100,15 @@ def test_wrong_labels_are_counted_and_named(rate: float) -> None:
     share, gain, wrong = wrong_labels(2 * log_p, given)
     assert gain > BEYOND_DOUBT and share == pytest.approx(flipped.mean(), abs=0.04)
     assert (wrong[flipped] > 0.5).mean() > 0.6 and (wrong[~flipped] > 0.5).mean() < 0.02
+
+
+def test_labels_that_are_partly_chance_are_nobodys_mistakes() -> None:
+    """What customers buy: a few choices look wrong, and most of the unusual ones are as much right as wrong."""
+    wrong = np.concatenate([np.full(300, 0.01), np.linspace(0.1, 0.92, 60)])
+    assert (wrong > 0.5).sum() > 20 and not told_apart(wrong)
+    mistakes = np.concatenate([np.full(300, 0.01), np.full(12, 0.99), np.linspace(0.2, 0.8, 8)])
+    assert told_apart(mistakes)
+    assert told_apart(np.zeros(10))
 
 
 def test_a_rare_class_that_models_do_not_know_is_spared_and_wrong_labels_everywhere_are_not() -> None:
