@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -26,7 +24,6 @@ from lotgate.tails import EXPONENTIAL, RESIDUALS
 MOVED = 0.125  # of an image's side, by which images are moved in training: what they show is what counts
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 Predict = Callable[[Batch], Predictions]
-Members = dict[Kind, Model]
 
 
 class Disagreement(Detector):
@@ -111,41 +108,15 @@ class Disagreement(Detector):
         return calibrated(self._scorer(partial(_mean, (seen, machines.log_p))), vetted, suspect, EXPONENTIAL)
 
     def _of_tables(self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> DisagreementScorer:
-        rows, pools, kinds = list(vetted), _pools(vetted, self.folds), KINDS
-        if self.drops:
-            held, kinds = self._vouched(suspect, vetted, rng)
-            rows, pools = _held_by_most((*vetted, suspect), held), [Pool(parts) for parts in held]
-        models = _committees(_train(pools, kinds, rng), vetted)
-        for drop in self.drops[1:]:
+        rows = list(vetted)  # the first models are of trusted rows only
+        models = _committees(rows, vetted, self.folds, KINDS, rng)
+        for drop in self.drops:
             rows = self._believed(self._table_scorer(models, rows), suspect, vetted, drop)
-            models = _committees(_train(_pools(rows, self.folds), tuple(models[0].weights), rng), vetted)
+            models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
         scorer = self._table_scorer(models, rows)
         if suspect.task == "classification":
             return calibrated(scorer, vetted, suspect, EXPONENTIAL)
         return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
-
-    def _vouched(
-        self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator
-    ) -> tuple[list[tuple[Dataset, ...]], tuple[Kind, ...]]:
-        """Per fold, the rows outside it that models of trusted rows believe, and the kinds that had a say anywhere.
-
-        The fold's own trusted rows teach none of these models: they would choose what their judges learn, and agree
-        with themselves through them, as no suspect row can.
-        """
-        pairs = {
-            pair: train_members(_without(vetted, pair, self.folds), KINDS, rng)
-            for pair in combinations(range(self.folds), 2)
-        }
-        held, heard = [], set[Kind]()
-        for f in range(self.folds):
-            known, lot = outside(vetted, f, self.folds), outside((suspect,), f, self.folds)
-            own = [pairs[min(f, g), max(f, g)] for g in range(self.folds) if g != f]
-            models = _committees([*own[:f], own[0], *own[f:]], known)  # of fold f itself no row is asked
-            scorer = self._table_scorer(models, known)
-            believed = self._believed(scorer, lot[0], known, self.drops[0]) if lot else known
-            held.append(tuple(part for part in believed if len(part)))
-            heard.update(models[0].weights)
-        return held, tuple(kind for kind in KINDS if kind in heard)
 
     def _scorer(self, predict: Predict, usual: UsualResidual | None = None) -> DisagreementScorer:
         return DisagreementScorer(predict, usual, rate=self.rate)
@@ -205,14 +176,12 @@ class DisagreementScorer(CalibratedScorer):
         return np.where(scores > 0, p_values, (1 + p_values) / 2)
 
 
-def _train(pools: Sequence[Pool], kinds: Sequence[Kind], rng: np.random.Generator) -> list[Members]:
-    """Per fold, models of these kinds of the rows in its pool."""
-    return [train_members(pool, kinds, rng) for pool in pools]
-
-
-def _committees(members: Sequence[Members], vetted: Sequence[Dataset]) -> tuple[Committee, ...]:
-    """A committee per fold; `vetted` rows decide who has a say."""
-    predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in members[0]}
+def _committees(
+    rows: Sequence[Dataset], vetted: Sequence[Dataset], n_folds: int, kinds: Sequence[Kind], rng: np.random.Generator
+) -> tuple[Committee, ...]:
+    """A committee of these kinds per fold, of the rows outside it; `vetted` rows decide who has a say."""
+    members = [train_members(pool, kinds, rng) for pool in _pools(rows, n_folds)]
+    predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in kinds}
     weights = earned_weights(predicted, np.concatenate([d.y for d in vetted]))
     return tuple(Committee(fold, weights) for fold in members)
 
@@ -223,19 +192,6 @@ def _pools(rows: Sequence[Dataset], n_folds: int) -> list[Pool]:
     if not all(found):
         raise _too_few()
     return [Pool(parts) for parts in found]
-
-
-def _without(vetted: Sequence[Dataset], pair: tuple[int, int], n_folds: int) -> Pool:
-    """The rows outside two folds; of few rows, all may be inside them, and those outside one must do."""
-    first, second = pair
-    rest = outside(vetted, first, n_folds)
-    return Pool(tuple(outside(rest, second, n_folds) or rest))
-
-
-def _held_by_most(rows: Sequence[Dataset], held: Sequence[Sequence[Dataset]]) -> list[Dataset]:
-    """The rows that most of the folds hold which may."""
-    counts = Counter((part.store, i) for parts in held for part in parts for i in part.ids)
-    return [d.select(d.ids[[2 * counts[d.store, i] >= len(held) - 1 for i in d.ids]]) for d in rows]
 
 
 def _too_few() -> InputError:
