@@ -14,7 +14,7 @@ from lotgate.contract.columns import Column
 
 #: Probability below which chance no longer explains that so many pairs of rows show the same.
 CHANCE = 0.01
-LEFT_OUT = (1, 2)  # columns in which rows that agree in all others need not
+MANY = 60  # columns, above which rows that agree in all but two are not counted: there are thousands of pairs
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -28,7 +28,8 @@ def chance_of_same(columns: Sequence[Column]) -> float:
     if not hashes or len(hashes[0]) < 2:
         return 0.0
     whole = _sum(hashes)
-    parts = [_sum(some) for k in LEFT_OUT for some in combinations(hashes, k)]
+    left_out = (1, 2) if len(hashes) <= MANY else (1,)
+    parts = (_sum(some) for k in left_out for some in combinations(hashes, k))
     return max(_alike(whole), *(_alike(whole - part) * _alike(part) for part in parts))
 
 

@@ -55,15 +55,8 @@ def row_reasons(
     vetted = None if trusted is None else _contents(trusted, readable(trusted) & known_labels(trusted, None))
     tolerance = _label_tolerance(suspect, contents if vetted is None else vetted, settings)
     nothing = _words(len(suspect))
-    conflict = _conflict(len(suspect), contents, tolerance)
-    trusted_conflict = nothing if vetted is None else _trusted_conflict(len(suspect), contents, vetted, tolerance)
-    if suspect.modality == "table" and vetted is not None and (any(conflict) or any(trusted_conflict)):
-        features = columns if suspect.task == "classification" else columns[:-1]  # the last is the target
-        chance = 1.0 if _split(vetted, tolerance).any() else chance_of_same(features)
-        n, pairs = len(contents), len(contents) * (len(contents) - 1) / 2
-        conflict = nothing if explained_by_chance(_named(conflict) // 2, pairs, chance) else conflict
-        across = explained_by_chance(_named(trusted_conflict), n * len(vetted), chance)
-        trusted_conflict = nothing if across else trusted_conflict
+    features = columns if suspect.task == "classification" else columns[:-1]  # the last is the target
+    conflict, trusted_conflict = _conflicts(suspect, contents, vetted, tolerance, features)
     by_flag = {
         "unreadable": _unreadable(suspect, read),
         "unknown_label": _unknown_label(suspect, trusted, known),
@@ -211,6 +204,28 @@ def _split(contents: pd.DataFrame, tolerance: float | None) -> pd.Series:
     else:
         disagree = groups.transform("max") - groups.transform("min") > tolerance
     return disagree.astype(bool).reindex(contents.index, fill_value=False)
+
+
+def _conflicts(
+    suspect: Dataset,
+    contents: pd.DataFrame,
+    vetted: pd.DataFrame | None,
+    tolerance: float | None,
+    features: Sequence[Column],
+) -> tuple[Words, Words]:
+    """One content under two labels, within the lot and between it and the trusted set, where chance does not explain
+    that so many rows of a table show the same.
+    """
+    n, nothing = len(contents), _words(len(suspect))
+    within = _conflict(len(suspect), contents, tolerance)
+    across = nothing if vetted is None else _trusted_conflict(len(suspect), contents, vetted, tolerance)
+    if suspect.modality != "table" or vetted is None or not (any(within) or any(across)):
+        return within, across
+    chance = 1.0 if _split(vetted, tolerance).any() else chance_of_same(features)
+    return (
+        nothing if explained_by_chance(_named(within) // 2, n * (n - 1) / 2, chance) else within,
+        nothing if explained_by_chance(_named(across), n * len(vetted), chance) else across,
+    )
 
 
 def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
