@@ -109,7 +109,7 @@ def test_excess_p_value_where_groups_differ_is_the_beta_binomial_tail() -> None:
     a, b = 20 * 0.3, 20 * 0.7
     naive = sum(comb(12, k) * beta(a + k, b + 12 - k) / beta(a, b) for k in range(7, 13))
     assert excess_p_value(strange, 0.3, 20) == pytest.approx(naive)
-    assert excess_p_value(strange, 0.3, 1e9) == pytest.approx(excess_p_value(strange, 0.3))
+    assert excess_p_value(strange, 0.3, 1e6) == pytest.approx(excess_p_value(strange, 0.3), rel=1e-3)
     assert excess_p_value(strange, 0.3, 20) > 2 * excess_p_value(strange, 0.3)
     assert excess_p_value(strange, 1.0, 20) == 1.0
 
