@@ -63,7 +63,7 @@ class Calibration:
         start: where the tail begins; +inf where there are too few rows to fit one.
         at_start: p-value there. tail: of the exceedances over `start`; None without one.
         atom: the largest score beyond `start` that ATOM held-out rows or more have; −inf without one. at_atom: share of
-            held-out rows that have it or more, and the least p-value up to it.
+            held-out rows that have it or more, and the least p-value up to it; 0 without one.
     """
 
     heldout: Scores
@@ -79,7 +79,7 @@ class Calibration:
 
     @cached_property
     def at_atom(self) -> float:
-        return float((self.heldout >= self.atom).sum() / (len(self.heldout) + 1))
+        return float((self.heldout >= self.atom).sum() / (len(self.heldout) + 1)) if np.isfinite(self.atom) else 0.0
 
     def p_value(self, scores: Scores) -> Scores:
         """(B,) in (0, 1]; never increases with the score."""

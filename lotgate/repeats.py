@@ -88,16 +88,16 @@ def repeats(x: FloatArray, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[lis
 
 def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[list[Repeat], int]:
     n_values, found, asked = len(column.values), [], 0
+    all_rows = np.bincount(column.place, minlength=n_values)
     for c in np.unique(y[~trusted]):
         own = y == c
         counts = np.bincount(column.place[own & ~trusted], minlength=n_values)
         inside = np.bincount(column.place[own & trusted], minlength=n_values)
         n_lot, n_trusted = int(counts.sum()), int(inside.sum())
         often = np.flatnonzero(counts >= LEAST_ROWS)
-        elsewhere = (np.bincount(column.place, minlength=n_values) - counts + 1) / (len(y) - n_lot + 2)
-        of_class = binom.sf(counts - 1, n_lot, elsewhere) <= APART
         asked += len(often)
-        for v in often[of_class[often]].tolist():
+        elsewhere = (all_rows - counts + 1)[often] / (len(y) - n_lot + 2)
+        for v in often[binom.sf(counts[often] - 1, n_lot, elsewhere) <= APART].tolist():
             share, known = counts[v] / n_lot, int(inside[v])
             if n_trusted and trusted_part(share, known, n_trusted) <= MIXED:
                 found.append((v, int(c), size_p_value(share, known, n_trusted, 1.0)))
