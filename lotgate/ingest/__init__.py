@@ -94,6 +94,7 @@ def _locate(intake: Intake) -> Intake:
                 raise intake.error(
                     f"{intake.noun} is an empty folder",
                     "give a folder with one sub-folder of images per class, or a CSV or Parquet file",
+                    path.absolute(),
                 )
             return _in_folder(replace(intake, path=path.resolve()))
         if path.is_file():

@@ -253,7 +253,8 @@ def test_no_trusted_set(images: Case, capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_empty_folder_is_called_so_beside_a_table_too(tables: Case, capsys: pytest.CaptureFixture[str]) -> None:
     empty = tables.lot.parent / "nothing"
     empty.mkdir()
-    refused(but(tables, lot=empty), capsys, "the lot is an empty folder")
+    refused(but(tables, lot=empty), capsys, f"the lot is an empty folder\n  where: {empty}")
+    refused(but(tables, lot=Path(os.path.relpath(empty))), capsys, f"the lot is an empty folder\n  where: {Path.cwd()}")
 
 
 @pytest.mark.parametrize(
