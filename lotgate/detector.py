@@ -21,6 +21,7 @@ from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
+from lotgate.firmness import beyond_chance, stand_out
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.statements import Statement, statement_of
@@ -170,6 +171,9 @@ class Detector(BaseModel):
     counts_surplus: ClassVar[bool] = False
     """Whether, in a lot that is drawn like the trusted rows, what it says of a class as a whole counts too; see
     lotgate.surplus. For cross-fitted ones."""
+    log_odds: ClassVar[bool] = False
+    """Whether scores are log-odds against a label. In a table it then says something of single rows only where those
+    that it contradicts stand out (lotgate.firmness), or are more than trusted rows explain. For cross-fitted ones."""
     needs_contradiction: ClassVar[bool] = False
     """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
     hears: ClassVar[tuple[str, ...]] = ()
@@ -237,6 +241,8 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     findings = findings.assign(p_value=in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values)
     if known is None:
         return Judgement(findings)
+    if detector.log_odds and _knows_nothing(findings["score"].to_numpy(np.float64), lot, known, evidence):
+        findings = findings.assign(p_value=1.0)
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -244,6 +250,13 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
         parts = np.split(scores, np.cumsum([len(d) for d in unseen])[:-1])
         statement = statement_of([(evidence.suspect, findings["score"].to_numpy()), *zip(unseen, parts, strict=True)])
     return Judgement(findings, _unjudged(known, evidence.suspect), statement)
+
+
+def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:
+    """Whether rows of a table are contradicted because models do not know their labels."""
+    if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or stand_out(scores):
+        return False
+    return evidence.shift.certain or not beyond_chance(lot, known)
 
 
 def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:

@@ -41,6 +41,12 @@ class Column:
         """(V,) how often one of the natural values (V,) is as loud."""
         return calibrate(self.loudness[natural]).p_value(self.loudness) if natural.any() else np.ones(len(self.values))
 
+    def usual(self, value: int, rows: Mask, natural: Mask) -> bool:
+        """Whether the value of this index is loud without these rows (N,), too, by at least LEAST_ROWS others."""
+        counts = np.bincount(self.place[~rows], minlength=len(self.values))
+        rest = Column(self.place, self.values, _loudness(counts))
+        return bool(counts[value] >= LEAST_ROWS and rest.p_values(natural)[value] <= LOUD)
+
 
 @dataclass(frozen=True, eq=False)
 class Repeat:
@@ -49,6 +55,7 @@ class Repeat:
     Attributes:
         column: its index. value: as encoded. c: the class. rows: (N,) those of the lot that have it.
         p_size: how well trusted rows explain that there are so many. p_loud: how often a natural value is as loud.
+        usual: whether all other rows, too, have it oftener than the values around it: a limit, a default.
     """
 
     column: int
@@ -57,17 +64,18 @@ class Repeat:
     rows: Mask
     p_size: float
     p_loud: float
+    usual: bool
 
     @property
     def p_value(self) -> float:
-        """Of both."""
-        return fisher(self.p_size, self.p_loud)
+        """Of both; that a usual value is loud says nothing."""
+        return fisher(self.p_size, 1.0 if self.usual else self.p_loud)
 
 
 def column_of(values: FloatArray) -> Column:
     """The different values of a column (N,), and how often each comes beside those around it."""
     different, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return Column(place.astype(np.int64), different, counts / _around(counts.astype(np.float64)))
+    return Column(place.astype(np.int64), different, _loudness(counts))
 
 
 def repeats(x: FloatArray, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[list[Repeat], int]:
@@ -103,12 +111,13 @@ def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Ma
                 found.append((v, int(c), size_p_value(share, known, n_trusted, 1.0)))
     natural = np.ones(n_values, bool)
     natural[[v for v, _, _ in found]] = False
-    p_loud = column.p_values(natural)
-    return [
-        Repeat(index, float(column.values[v]), c, (column.place == v) & (y == c) & ~trusted, p_size, float(p_loud[v]))
-        for v, c, p_size in found
-        if p_loud[v] <= LOUD
-    ], asked
+    p_loud, reported = column.p_values(natural), list[Repeat]()
+    for v, c, p_size in found:
+        if p_loud[v] <= LOUD:
+            rows = (column.place == v) & (y == c) & ~trusted
+            usual = column.usual(v, rows, natural)
+            reported.append(Repeat(index, float(column.values[v]), c, rows, p_size, float(p_loud[v]), usual))
+    return reported, asked
 
 
 def columns_besides(x: FloatArray, repeat: Repeat) -> npt.NDArray[np.int64]:
@@ -123,6 +132,11 @@ def _one_value(column: FloatArray, held: FloatArray) -> bool:
     """Whether nearly all of these rows have the same value of a column that has many."""
     counts = np.unique(held, return_counts=True)[1]
     return bool(counts.max() >= TOGETHER * len(held)) and len(np.unique(column)) >= LEAST_VALUES
+
+
+def _loudness(counts: npt.NDArray[np.int64]) -> Vector:
+    """(V,) each count beside the mean of the AROUND values that lie nearest in order."""
+    return np.asarray(counts / _around(counts.astype(np.float64)))
 
 
 def _around(counts: Vector) -> Vector:

@@ -12,17 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy.stats import binom
 
 from lotgate.contract.coarse import chance_of_same, explained_by_chance
-from lotgate.contract.columns import INFORMATIVE_ROWS, NATURAL_RATE, Column, Mask, readable
+from lotgate.contract.columns import NATURAL_RATE, Column, Mask, readable
 from lotgate.contract.idle import IdleColumn
+from lotgate.contract.ranges import out_of_range
 from lotgate.contract.settings import ContractSettings
+from lotgate.contract.words import Words, joined, no_words
 from lotgate.data import Dataset
-
-Words = npt.NDArray[np.object_]
 
 #: Columns of `Contract.rows`; True: the promise is broken for this sample.
 FLAGS = (
@@ -54,14 +53,14 @@ def row_reasons(
     contents = _contents(suspect, comparable)
     vetted = None if trusted is None else _contents(trusted, readable(trusted) & known_labels(trusted, None))
     tolerance = _label_tolerance(suspect, contents if vetted is None else vetted, settings)
-    nothing = _words(len(suspect))
+    nothing = no_words(len(suspect))
     features = columns if suspect.task == "classification" else columns[:-1]  # the last is the target
     conflict, trusted_conflict = _conflicts(suspect, contents, vetted, tolerance, features)
     by_flag = {
         "unreadable": _unreadable(suspect, read),
         "unknown_label": _unknown_label(suspect, trusted, known),
         "unseen_format": nothing if trusted is None else _unseen_format(suspect, trusted, read),
-        "out_of_range": _out_of_range(len(suspect), columns, settings.value_range_tolerance),
+        "out_of_range": out_of_range(len(suspect), columns, settings.value_range_tolerance),
         "unseen_value": _unseen_value(len(suspect), idle),
         "duplicate": _duplicate(suspect, contents, vetted),
         "conflict": conflict,
@@ -94,17 +93,13 @@ def _named(words: Words) -> int:
     return int((words != "").sum())
 
 
-def _words(n: int) -> Words:
-    return np.full(n, "", dtype=object)
-
-
 def _unreadable(suspect: Dataset, read: Mask) -> Words:
     words = suspect.manifest["defect"].fillna("could not be read").to_numpy(dtype=object)
     return np.where(read, "", words)
 
 
 def _unknown_label(suspect: Dataset, trusted: Dataset | None, known: Mask) -> Words:
-    words = _words(len(suspect))
+    words = no_words(len(suspect))
     unread = frozenset() if trusted is None else unread_classes(trusted)
     for index in np.flatnonzero(~known):
         label = suspect.manifest["label"].iloc[index]
@@ -123,7 +118,7 @@ def _unseen_format(suspect: Dataset, trusted: Dataset, read: Mask) -> Words:
     Where trusted sizes vary so freely that the next one is likely new (Good-Turing: the share of sizes seen once),
     a new size says nothing and is let through.
     """
-    words = _words(len(suspect))
+    words = no_words(len(suspect))
     if suspect.modality == "table":
         return words
     vetted = trusted.manifest[readable(trusted)]
@@ -143,42 +138,16 @@ def _mark_unseen(words: Words, suspect: Dataset, vetted: pd.DataFrame, keys: lis
     what = "size" if keys[0] == "width" else "channels × bits"
     for index in np.flatnonzero(unseen):
         ours = "×".join(str(int(suspect.manifest[key].iloc[index])) for key in keys)
-        words[index] = _join(words[index], f"{what} {ours} never occurs in the trusted set ({usual})")
-
-
-def _out_of_range(n: int, columns: Sequence[Column], tolerance: float) -> Words:
-    """Numbers that are infinite, no numbers at all, or far beyond the widened trusted range."""
-    words = _words(n)
-    for column in (column for column in columns if column.numeric):
-        values = column.suspect.to_numpy(np.float64)
-        low, high = _plausible(column.trusted.to_numpy(np.float64), tolerance)
-        faulty = column.misfit | np.isinf(values) | (values < low) | (values > high)
-        for index in np.flatnonzero(faulty):
-            value = "not a number" if column.misfit[index] else f"{values[index]:.6g}"
-            words[index] = _join(words[index], f"{column.name} is {value}, far outside the trusted range")
-    return words
+        words[index] = joined(words[index], f"{what} {ours} never occurs in the trusted set ({usual})")
 
 
 def _unseen_value(n: int, idle: Sequence[IdleColumn]) -> Words:
     """Values where every trusted row has the same, or none; values that come again where trusted ones never do."""
-    words = _words(n)
+    words = no_words(n)
     for column in idle:
         for index, reason in column.reasons():
-            words[index] = _join(words[index], reason)
+            words[index] = joined(words[index], reason)
     return words
-
-
-def _plausible(trusted: npt.NDArray[np.float64], tolerance: float) -> tuple[float, float]:
-    """The trusted range widened on both sides; everything where too few trusted values inform of it.
-
-    A column that is mostly one value (no pool: area 0) shows its range only in the others, if there are enough.
-    """
-    finite = np.sort(trusted[np.isfinite(trusted)])
-    values, counts = np.unique(finite, return_counts=True)
-    if len(finite) - counts.max(initial=0) < INFORMATIVE_ROWS:
-        return -np.inf, np.inf
-    reach = tolerance * (values[-1] - values[0])
-    return float(values[0] - reach), float(values[-1] + reach)
 
 
 def _contents(dataset: Dataset, comparable: Mask) -> pd.DataFrame:
@@ -216,7 +185,7 @@ def _conflicts(
     """One content under two labels, within the lot and between it and the trusted set, where chance does not explain
     that so many rows of a table show the same.
     """
-    n, nothing = len(contents), _words(len(suspect))
+    n, nothing = len(contents), no_words(len(suspect))
     within = _conflict(len(suspect), contents, tolerance)
     across = nothing if vetted is None else _trusted_conflict(len(suspect), contents, vetted, tolerance)
     if suspect.modality != "table" or vetted is None or not (any(within) or any(across)):
@@ -229,7 +198,7 @@ def _conflicts(
 
 
 def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
-    words = _words(n)
+    words = no_words(n)
     for _, group in contents[_split(contents, tolerance)].groupby("content_sha256"):
         members = group.drop_duplicates("label")[["sample_id", "label"]].head(3)
         named = ", ".join(f"{i} as {label!r}" for i, label in members.itertuples(index=False))
@@ -238,7 +207,7 @@ def _conflict(n: int, contents: pd.DataFrame, tolerance: float | None) -> Words:
 
 
 def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tolerance: float | None) -> Words:
-    words = _words(n)
+    words = no_words(n)
     shared = contents.merge(vetted, on="content_sha256", suffixes=("", "_trusted"))
     if tolerance is None:
         agree = shared["label"] == shared["label_trusted"]
@@ -254,7 +223,7 @@ def _trusted_conflict(n: int, contents: pd.DataFrame, vetted: pd.DataFrame, tole
 
 def _duplicate(suspect: Dataset, contents: pd.DataFrame, vetted: pd.DataFrame | None) -> Words:
     """Further copies of one content under one label; the first stays."""
-    words = _words(len(suspect))
+    words = no_words(len(suspect))
     keys = ["content_sha256", "label"]
     copies = contents[contents.duplicated(keys)]
     if suspect.modality == "table":
@@ -278,7 +247,3 @@ def _copied(contents: pd.DataFrame, vetted: pd.DataFrame | None) -> frozenset[st
     share = len(contents) / (len(contents) + len(vetted))
     p_values = binom.sf(ours.to_numpy() - 1, (ours + theirs).to_numpy(), share)
     return frozenset(ours.index[p_values * len(ours) < COPYING_RISK])
-
-
-def _join(before: str, reason: str) -> str:
-    return f"{before}; {reason}" if before else reason

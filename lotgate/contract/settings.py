@@ -25,7 +25,8 @@ class ContractSettings(BaseModel):
         max_duplicate_rate: share of exact further copies above which a reader is warned.
         max_conflict_rate: share of rows whose content carries two labels, in the lot or against the trusted set.
         value_range_tolerance: a value is a fault of its row beyond the trusted range widened on both sides by this
-            many times its width (a wrong unit, an overflow), not merely because it is the largest so far.
+            many times its width (a wrong unit, an overflow), not merely because it is the largest so far; beyond more
+            where trusted rows are as far from one another (lotgate.contract.ranges).
         regression_conflict_tolerance: two targets of one content disagree when they differ by more than this share of
             the range of the trusted targets.
         max_missing_excess: rise or fall of a column's missing rate against the trusted set.

@@ -53,7 +53,10 @@ class Disagreement(Detector):
         (lotgate.machines): logistic regressions on words of small windows, which know more of a few hundred images. log
         p_f is half the machines', a quarter the sifted and a quarter the last networks'. In a lot drawn like the
         trusted rows, the most contradicted rows of a class are accused together where they are too many beside its
-        trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are accused singly are not counted.
+        trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are accused singly are not counted. Single
+        rows of a table are accused only where those with s > 0 stand out, or are more than trusted rows explain (p ≤
+        .005): at most a quarter of the lot, and a quarter of them contradicted as firmly as half of the others are
+        confirmed. Else it is the models that do not know (lotgate.firmness).
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of a small network of its own, on
@@ -74,6 +77,7 @@ class Disagreement(Detector):
     needs: ClassVar = frozenset({"trusted"})
     crossfitted: ClassVar = True
     counts_surplus: ClassVar = True
+    log_odds: ClassVar = True
     reason: ClassVar = "models trained without it contradict its label"
 
     folds: Annotated[int, Field(ge=2, le=20)] = 5

@@ -44,7 +44,8 @@ class SharedValue(Detector):
         share in all other rows explains that they are so many (binomial, p > .01: a round number, a limit):
         p_size = P(Bin(n_t, π) ≤ k), π its share of the lot's rows of the class and k of the n_t trusted ones;
         p_loud: of the loudness, calibrated (lotgate.calibration) on the column's values that are no repeats; those with
-        p_loud ≤ .01 are looked into.
+        p_loud ≤ .01 are looked into. A value that is as loud in all other rows, four of them or more, is usual (signals
+        at their limit): p_loud = 1, and its size alone accuses nobody.
         p = P(χ²₄ ≥ −2 ln p_size − 2 ln p_loud) (Fisher), times the m values, of all columns and classes, that so many
         rows have, where p_size ≤ .01; times m / 100, at least once, where the other columns contradict the label;
         else 1. The other columns contradict if boosted trees, trained outside the row's fold on rows without the repeat
@@ -88,7 +89,7 @@ class SharedValue(Detector):
         Args:
             asked: values that were asked about.
         """
-        if shared[0].p_size <= APART:
+        if shared[0].p_size <= APART and not shared[0].usual:
             return [Accused(r.column, r.value, r.c, min(1.0, asked * r.p_value), None) for r in shared]
         others = self._others(shared[0], rows, rng)
         wrong = others.deny(rows)

@@ -97,6 +97,20 @@ def test_a_round_number_is_of_no_class() -> None:
     assert [repeat.c for repeat in repeats(x, y, trusted)[0]] == [0]
 
 
+def test_a_limit_that_other_classes_reach_too_is_not_loud_for_one() -> None:
+    """Signals at their limit: a third of the bad ones and a tenth of the good; sixteen trusted bad ones are not."""
+    x, y = RNG(0).normal(size=(432, 1)).astype(np.float32), np.repeat([0, 1, 0, 1], [200, 200, 16, 16])
+    trusted = np.arange(432) >= 400
+    x[:60] = x[200:220] = 4.0
+    (limit,), _ = repeats(x, y, trusted)
+    assert limit.usual
+    assert limit.p_value > limit.p_size > limit.p_loud
+    x[200:220] = RNG(1).normal(size=(20, 1))
+    (only_theirs,), _ = repeats(x, y, trusted)
+    assert not only_theirs.usual
+    assert only_theirs.p_value < limit.p_size / 5
+
+
 def test_loudness_is_counted_beside_the_nearest_values() -> None:
     column = column_of(np.repeat(np.arange(50, dtype=np.float32), [2] * 49 + [20]))
     assert column.loudness[-1] == pytest.approx(10)

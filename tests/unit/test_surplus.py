@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from math import comb
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -113,6 +114,12 @@ def test_hardly_any_rows_say_nothing(n_lot: int, n_trusted: int) -> None:
     assert surplus(np.full(n_lot, 0.001), np.full(n_trusted, 0.9), 10.0)[0] > LEVEL
 
 
+class Counting(Disagreement):
+    """Says what it says of single rows whatever their scores mean."""
+
+    log_odds: ClassVar = False
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Known(CalibratedScorer):
     """Scores that were given for each sample; its p-values are more cautious than they need be."""
@@ -144,13 +151,13 @@ def contradicted(folder: Path, task: Task) -> tuple[Known, Evidence, np.ndarray]
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_a_detector_that_counts_a_surplus_finds_it_in_a_lot_like_the_trusted_rows(task: Task, tmp_path: Path) -> None:
     scorer, evidence, planted = contradicted(tmp_path, task)
-    alone, counted = (judge(d, scorer, evidence).findings for d in (TrustedDistance(), Disagreement()))
+    alone, counted = (judge(d, scorer, evidence).findings for d in (TrustedDistance(), Counting()))
     assert P_OF_CLASS not in alone
     assert np.array_equal(counted["p_value"], alone["p_value"])
     assert (alone["p_value"][planted] > LEVEL).all()
     assert (counted[P_OF_CLASS][planted] <= LEVEL).mean() > 0.9
     assert (counted[P_OF_CLASS][~planted] < 1).mean() < 0.04
-    assert P_OF_CLASS not in judge(Disagreement(), scorer, replace(evidence, shift=Shift(0.9, 0.01))).findings
+    assert P_OF_CLASS not in judge(Counting(), scorer, replace(evidence, shift=Shift(0.9, 0.01))).findings
 
 
 def test_a_class_can_hold_too_many_where_single_rows_tell_nothing(tmp_path: Path) -> None:
@@ -159,7 +166,7 @@ def test_a_class_can_hold_too_many_where_single_rows_tell_nothing(tmp_path: Path
     assert evidence.trusted is not None and evidence.heldout is not None
     odd = {str(i) for d in (evidence.suspect, evidence.trusted, evidence.heldout) for i in d.ids[d.y == 0]}
     scores = {i: s + 4 if i in odd else s for i, s in scorer.scores.items()}
-    judged = judge(Disagreement(), replace(scorer, scores=scores), evidence)
+    judged = judge(Counting(), replace(scorer, scores=scores), evidence)
     found = judged.findings[planted]
     assert (found["p_value"] == 1).all() and judged.unjudged == ("class 0",)
     assert (found[P_OF_CLASS] <= LEVEL).mean() > 0.9

@@ -1,0 +1,42 @@
+"""Firmness: are rows that models contradict wrong, or do models just not know?
+
+With few trusted rows the p-value of a single row is extrapolated, and a table whose labels are partly chance, or partly
+beyond its models, has clean rows beyond all of its trusted ones. What tells them apart is in the lot itself. A label
+that was changed is contradicted about as firmly as labels are usually confirmed: models know the row as well as any
+other. Where models do not know, they contradict weakly, or contradict everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import hypergeom
+
+from lotgate.policy import best_limit
+from lotgate.surplus import ALONE, EVEN, LEVEL, MOST_CLEAN, Floats, Ranked
+
+FIRM = 1 / 3  # rows that are contradicted firmly, as a share of those that are contradicted less firmly, at least
+UNKNOWN = 1 / 4  # share of contradicted rows from which on models do not know the labels of a table
+
+
+def stand_out(scores: Floats) -> bool:
+    """Whether the contradicted rows of a lot stand out: they are few, and a quarter of them are contradicted as firmly
+    as half of the others are confirmed.
+
+    Args:
+        scores: (N,) log-odds against each row's label, > 0 where it is contradicted.
+    """
+    contradicted, confirmed = scores[scores > 0], -scores[scores < 0]
+    if len(contradicted) > UNKNOWN * len(scores) or not len(confirmed):
+        return False
+    firm = int((contradicted >= np.median(confirmed)).sum())
+    return firm >= FIRM * (len(contradicted) - firm)
+
+
+def beyond_chance(lot: Ranked, trusted: Ranked) -> bool:
+    """Whether more rows of the lot are accused singly than its trusted rows explain (p ≤ LEVEL): of both together, the
+    trusted ones among the accused are too few for a random draw.
+    """
+    _, limit = best_limit(lot.p_values, ALONE, EVEN, MOST_CLEAN)
+    accused, known = int((lot.p_values <= limit).sum()), int((trusted.p_values <= limit).sum())
+    rows, vetted = len(lot.y), len(trusted.y)
+    return bool(hypergeom.cdf(known, rows + vetted, accused + known, vetted) <= LEVEL)

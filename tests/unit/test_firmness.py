@@ -1,0 +1,83 @@
+"""Firmness: contradicted rows are wrong where they stand out, and unknown where models do not know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotgate.checks import example
+from lotgate.data import Batch
+from lotgate.detector import CalibratedScorer, Scores, calibrated, judge
+from lotgate.detectors.disagreement import Disagreement
+from lotgate.firmness import beyond_chance, stand_out
+from lotgate.surplus import Ranked
+
+RNG = np.random.default_rng
+
+
+def confirmed(n: int) -> np.ndarray:
+    """Log-odds against right labels, most of them far below zero."""
+    return -RNG(0).gamma(4, 1.5, n)
+
+
+def test_changed_labels_are_contradicted_as_firmly_as_others_are_confirmed() -> None:
+    scores = confirmed(500)
+    scores[:30] *= -1
+    assert stand_out(scores)
+    scores[30:50] = RNG(1).uniform(0, 1, 20)  # and nearly as many that are hard to tell
+    assert stand_out(scores)
+
+
+def test_rows_that_are_hard_to_tell_do_not_stand_out() -> None:
+    scores = confirmed(500)
+    scores[:30] = RNG(1).exponential(1.0, 30)
+    assert not stand_out(scores)
+
+
+def test_nor_do_labels_that_models_do_not_know() -> None:
+    scores = confirmed(500)
+    scores[:150] *= -1
+    assert not stand_out(scores)
+    assert not stand_out(np.full(40, 2.0))
+
+
+def ranked(p_values: np.ndarray) -> Ranked:
+    return Ranked(p_values, p_values, np.zeros(len(p_values), np.int64))
+
+
+@pytest.mark.parametrize(("accused", "vetted", "expected"), [(12, 60, False), (40, 60, True), (12, 300, True)])
+def test_more_than_trusted_rows_explain(accused: int, vetted: int, expected: bool) -> None:
+    """Twelve of 300 rows lie beyond all trusted ones: that says something of 300 vetted rows, and nothing of 60."""
+    lot = np.r_[np.full(accused, 1e-3), np.linspace(0.05, 1, 300 - accused)]
+    assert beyond_chance(ranked(lot), ranked(np.linspace(0.05, 1, vetted))) == expected
+
+
+def test_trusted_rows_that_are_contradicted_as_well_explain_it() -> None:
+    lot = np.r_[np.full(40, 1e-3), np.linspace(0.05, 1, 260)]
+    assert not beyond_chance(ranked(lot), ranked(np.r_[np.full(6, 1e-3), np.linspace(0.05, 1, 54)]))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Known(CalibratedScorer):
+    """Scores that were given for each sample."""
+
+    scores: Mapping[str, float]
+
+    def score(self, batch: Batch) -> Scores:
+        return np.array([self.scores[str(i)] for i in batch.ids])
+
+
+@pytest.mark.parametrize("firmly", [True, False])
+def test_single_rows_of_a_table_are_accused_where_they_stand_out(firmly: bool, tmp_path: Path) -> None:
+    """Sixteen of 400 rows lie beyond all forty trusted ones, which say nothing of so few."""
+    evidence = example(tmp_path, "nothing", modality="table", n=400).evidence
+    vetted = [d.select(d.ids[:20]) for d in evidence.vetted]
+    evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1])
+    scores = {str(i): s for d in (evidence.suspect, *vetted) for i, s in zip(d.ids, confirmed(len(d)), strict=True)}
+    planted = evidence.suspect.ids[::25]
+    scores |= dict(zip(map(str, planted), RNG(2).uniform(6, 9, 16) if firmly else np.linspace(2, 5, 16), strict=True))
+    scorer = calibrated(Known(rate=0.005, scores=scores), vetted, evidence.suspect)
+    found = judge(Disagreement(), scorer, evidence).findings.set_index("sample_id")["p_value"]
+    assert (found[planted] < 0.01).all() if firmly else (found == 1).all()
