@@ -94,7 +94,7 @@ def idle_columns(suspect: Dataset, trusted: Dataset) -> tuple[IdleColumn, ...]:
     theirs = raw_columns(trusted, [*names, *(name for name in feature_names(trusted) if name in shared)])
     columns = [c for c in (_compare(name, ours[name], theirs[name]) for name in names) if c is not None]
     lone = _lone(theirs)
-    if len(trusted) >= INFORMATIVE_ROWS and (lone > 0).mean() <= NATURAL_RATE:
+    if len(trusted) >= INFORMATIVE_ROWS and not _full_of_rare_values(int((lone > 0).sum()), len(trusted)):
         return tuple(columns)
     ruled = [column for column in columns if column.habit != "distinct"]
     strangers = np.sum([np.zeros(len(suspect)), *(c.departs for c in ruled)], axis=0) > STRANGE * lone.max(initial=0)
@@ -161,6 +161,11 @@ def _repeated(texts: pd.Series, vetted: int) -> Mask:
     others = poisson.sf(counts - 2, 3 / (vetted * (vetted - 1) / 2) * (n - 1))
     repeated: Mask = (counts > 1) & (others * n < REPETITION_RISK)
     return repeated
+
+
+def _full_of_rare_values(alone: int, vetted: int) -> bool:
+    """Whether more than NATURAL_RATE of such rows hold one; of few trusted rows, a single one says so already."""
+    return alone > 0 and (alone + 0.5) / (vetted + 1) > NATURAL_RATE
 
 
 def _lone(trusted: pd.DataFrame) -> Counts:

@@ -47,11 +47,11 @@ class SharedValue(Detector):
         p_loud ≤ .01 are looked into. A value that is as loud in all other rows, four of them or more, is usual (signals
         at their limit): p_loud = 1, and its size alone accuses nobody.
         p = P(χ²₄ ≥ −2 ln p_size − 2 ln p_loud) (Fisher), times the m values, of all columns and classes, that so many
-        rows have, where p_size ≤ .01; times m / 100, at least once, where the other columns contradict the label;
-        else 1. The other columns contradict if boosted trees, trained outside the row's fold on rows without the repeat
-        and without its column and every other in which its rows nearly all share a value, prefer another label for most
-        of the rows, oftener than for trusted rows of the class (p ≤ .01; so the hundred). Where they contradict fewer
-        than 95%, clean rows have the value, too, and only contradicted ones are accused. Defaults and limits that mean
+        rows have, where p_size ≤ .01; times m / 100 where the other columns contradict the label; else 1. The other
+        columns contradict if boosted trees, trained outside the row's fold on rows without the repeat and without its
+        column and every other in which its rows nearly all share a value, prefer another label for most of the rows,
+        oftener than for trusted rows of the class (p ≤ .01; so the hundred). Where they contradict fewer than 95%,
+        clean rows have the value, too, and only contradicted ones are accused. Defaults and limits that mean
         something agree with the other columns.
         A row scores −log₁₀ of the least p of the repeats it is in.
     Cost:
@@ -96,7 +96,7 @@ class SharedValue(Detector):
         inside, known = wrong[shared[0].rows], wrong[rows.trusted & (rows.y == shared[0].c)]
         if not contradicted(inside, known):
             return []
-        paid, clean_among_them = max(1.0, APART * asked), inside.mean() < NEARLY
+        paid, clean_among_them = APART * asked, inside.mean() < NEARLY
         return [
             Accused(r.column, r.value, r.c, min(1.0, paid * r.p_value), others if clean_among_them else None)
             for r in shared

@@ -2,7 +2,7 @@
 
 Each raw column has one record, plain JSON, of one of these kinds:
 
-    numeric      (x − centre) / scale, clipped to ±10; centre is the median, scale the interquartile range / 1.349
+    numeric      (x − centre) / scale, squeezed beyond ±10; centre is the median, scale the interquartile range / 1.349
     boolean      −1, 1
     datetime     seconds since 1970, then as numeric
     categorical  one feature per category of the defining set and one for categories it has never seen
@@ -31,7 +31,8 @@ from lotgate.ingest.intake import IngestSettings
 from lotgate.ingest.labels import as_numbers, as_text, has_codes
 
 Record = dict[str, Any]
-CLIP = 10.0  # so that one poisoned outlier cannot wreck a training
+CLIP = 10.0  # squeezed from here on, so that one poisoned outlier cannot wreck a training
+ROOM = 2.0  # all that lies beyond, in order: what differs as it came must not look the same
 NUMBERS = frozenset({"numeric", "boolean", "datetime"})
 NO_FEATURE = frozenset({"dropped", "label", "carried"})
 #: A text column whose values are all different is an identifier, if there are at least this many.
@@ -151,17 +152,33 @@ def encode(frame: pd.DataFrame, encoding: Sequence[Record]) -> FloatArray:
 
 def _standardised(values: npt.NDArray[np.float64], record: Record) -> FloatArray:
     with np.errstate(over="ignore"):
-        scaled = np.clip((values - record["centre"]) / record["scale"], -CLIP, CLIP)
+        scaled = _squeezed((values - record["centre"]) / record["scale"])
     standardised: FloatArray = np.nan_to_num(scaled, nan=0.0).astype(np.float32)
     return standardised
 
 
+def _squeezed(scaled: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N,) with what lies beyond ±CLIP brought within ROOM of it; NaN stays."""
+    size = np.abs(scaled)
+    inside = np.minimum(size, CLIP)
+    beyond = ROOM * (1 - CLIP / (CLIP + np.maximum(size - CLIP, 0.0)))
+    return np.asarray(np.sign(scaled) * (inside + beyond))
+
+
+def _unsqueezed(encoded: float) -> float:
+    """The standardised value; what lies so far beyond CLIP that single precision cannot tell is infinite."""
+    beyond = max(0.0, abs(encoded) - CLIP)
+    far = CLIP * beyond / (ROOM - beyond) if beyond < ROOM else np.inf
+    return float(np.sign(encoded) * (min(abs(encoded), CLIP) + far))
+
+
 def as_it_came(encoding: Sequence[Record], feature: str, encoded: float) -> str:
-    """A value of a feature as its column had it, in words; what `encode` clipped says so, what is no number stays."""
+    """A value of a feature as its column had it, in words; about, where it was squeezed. What is no number stays."""
     record = next((r for r in encoding if r["column"] == feature and "scale" in r), None)
     if record is None:
         return f"{encoded:.6g}"
-    return f"{encoded * record['scale'] + record['centre']:.6g}" + (" or beyond" if abs(encoded) >= CLIP else "")
+    value = _unsqueezed(encoded) * record["scale"] + record["centre"]
+    return f"about {value:.2g}" if abs(encoded) > CLIP else f"{value:.6g}"
 
 
 def _one_hot(values: pd.Series, record: Record) -> FloatArray:

@@ -468,6 +468,18 @@ def test_rare_options_are_no_departures(seed: int, tmp_path: Path) -> None:
     assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(61)}
 
 
+def test_one_rare_value_of_few_trusted_rows_says_that_there_are_more(tmp_path: Path) -> None:
+    """Of 126 patients none had hepatitis and one had polio; of 1,200 others 26 had the one, 14 the other."""
+    trusted, lot = mill(126, 0).assign(polio=0, hepatitis=0), mill(1200, 1).assign(polio=0, hepatitis=0)
+    lot.loc[:25, "hepatitis"] = 1
+    lot.loc[40:53, "polio"] = 1
+    trusted.loc[7, "polio"] = 1
+    assert judged(*delivered(tmp_path / "rare", trusted, lot))[0].exclusions.empty
+    trusted.loc[7, "polio"] = 0
+    held, _ = judged(*delivered(tmp_path / "none", trusted, lot))
+    assert len(flagged(held, "unseen_value")) == 40
+
+
 def test_strangers_do_not_take_rows_with_one_rare_option_along(tmp_path: Path) -> None:
     """Junk that holds every option makes each too common for chance; clean rows with one of them are no junk."""
     trusted, lot = options(200, 0), options(800, 10)
