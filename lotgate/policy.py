@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 SUSPECTED = 1 / 3
+CERTAIN = 1e-3  # clean samples among those that a voter accuses, up to which there is nothing to wait for
 JURY = 2  # voters of groups that accuse nearly the same samples of a class: half of them must name a sample
 ALIKE = 0.9  # of the samples of a class that either of two voters accuses, those that both do, at least
 
@@ -32,10 +33,11 @@ class Voice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """Whom a voice would set aside, and what that gains."""
+    """Whom a voice would set aside, what that gains, and how many of them are clean if its p-values are right."""
 
     accused: Mask
     gain: float
+    clean: float
 
 
 class Policy(BaseModel):
@@ -58,7 +60,8 @@ class Policy(BaseModel):
             aside, what they found explains these, and the rest of them is left alone. Where two or more accuse nearly
             the same samples of a class, those that half of them name are set aside before anybody else is asked, and
             the others are cleared of belonging to the group.
-        reserve: voters that are asked once the others have nothing more to say.
+        reserve: voters that are asked once the others have nothing more to say. exact: those of them whose groups have
+            no blurred edge, and which are not kept waiting where they are all but certain.
         false_quarantine_rate: largest expected share of clean samples that one voter may quarantine, whatever the rest
             says.
         max_quarantined_rate: above this share of the lot in quarantine the lot is rejected.
@@ -107,6 +110,7 @@ class Policy(BaseModel):
         "shared_value",
     )
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration", "shared_value")
+    exact: tuple[str, ...] = ("shared_value",)
     false_quarantine_rate: Annotated[float, Field(gt=0.0, le=0.5)] = 0.02
     max_quarantined_rate: Rate = 0.2
     max_quarantined_rate_per_class: Rate = 0.6
@@ -119,6 +123,10 @@ class Policy(BaseModel):
     def of_group(self, voice: Voice) -> bool:
         """Whether it accuses samples for what they share."""
         return voice.voter in self.groups and not voice.of_class
+
+    def waits(self, voter: str, clean: float) -> bool:
+        """Whether it is in reserve, expecting so many clean samples among those that it accuses."""
+        return voter in self.reserve and not (voter in self.exact and clean <= CERTAIN)
 
     def cost(self, voter: str, *, of_classes: bool) -> float:
         """Of a false alarm by that voter, in poisoned samples, where labels are classes or else targets."""
@@ -157,7 +165,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
             gone = _mostly_gone(classes, accused & ~found[voice.voter], left)
             if gone.any():  # by class: a decoy elsewhere explains nothing
                 return answer(voice, scope, explained | gone)
-        return Answer(accused & left, gain)
+        return Answer(accused & left, gain, limit * int((scope & left).sum()))
 
     def loudest() -> dict[str, Mask]:
         """What the voice that comes next sets aside; nothing where none gains."""
@@ -183,8 +191,10 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
 
 
 def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool, bool, float]:
-    """Who speaks first: the largest gain, but voters in reserve after the others, and of classes last of all."""
-    return heard.gain > 0, not voice.of_class, voice.voter not in policy.reserve, heard.gain
+    """Who speaks first: the largest gain, but voters in reserve after the others, unless they are certain, and of
+    classes last of all.
+    """
+    return heard.gain > 0, not voice.of_class, not policy.waits(voice.voter, heard.clean), heard.gain
 
 
 def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mask:
