@@ -21,7 +21,7 @@ from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
-from lotgate.firmness import beyond_chance, stand_out
+from lotgate.firmness import beyond_chance, hard_to_tell, stand_out
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.statements import Statement, statement_of
@@ -221,7 +221,7 @@ class Judgement(NamedTuple):
     Attributes:
         findings: one per sample (see `findings_frame`).
         unjudged: names of the lot's classes whose single samples it says nothing of (p = 1): most of their trusted rows
-            look odd to it, too (lotgate.calibration.class_inflation).
+            look odd to it, too (lotgate.calibration.class_inflation), or its models contradict too many labels.
         statement: what it scored the lot's and all trusted rows; None where its models have seen these.
     """
 
@@ -241,15 +241,17 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     findings = findings.assign(p_value=in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values)
     if known is None:
         return Judgement(findings)
-    if detector.log_odds and _knows_nothing(findings["score"].to_numpy(np.float64), lot, known, evidence):
+    unjudged = _unjudged(known, evidence.suspect)
+    if detector.log_odds and _knows_nothing(found := findings["score"].to_numpy(np.float64), lot, known, evidence):
         findings = findings.assign(p_value=1.0)
+        unjudged = evidence.suspect.classes if hard_to_tell(found) else unjudged
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
     if detector.crossfitted:
         parts = np.split(scores, np.cumsum([len(d) for d in unseen])[:-1])
         statement = statement_of([(evidence.suspect, findings["score"].to_numpy()), *zip(unseen, parts, strict=True)])
-    return Judgement(findings, _unjudged(known, evidence.suspect), statement)
+    return Judgement(findings, unjudged, statement)
 
 
 def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:

@@ -215,8 +215,9 @@ def unjudged_words(unjudged: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     if not any(unjudged.values()):
         return ()
     return (
-        f"Some detectors say nothing of single samples of some classes, since most trusted ones look as odd to them "
-        f"({_by_detector(unjudged)}): vet more samples of these classes, add them to the trusted set and screen again.",
+        f"Some detectors say nothing of single samples of some classes, since too many look odd to them, trusted ones "
+        f"too ({_by_detector(unjudged)}): vet more samples of these classes, add them to the trusted set and screen "
+        f"again.",
     )
 
 

@@ -38,7 +38,7 @@ MIXED = 0.2  # clean share of a group from which on only its strange members are
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
 EXPLAINED_FEW = 0.1  # the p-value of its size that explains a group in such a class
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
-ALONE = 0.01  # p-value that a group of a table needs: nothing but its size and excess speaks for it
+UNAIDED = 0.01  # p-value that a group of a table needs: nothing but its size and excess speaks for it
 CREDIBLE = 0.75  # contradicted share from which on a group of images, or of a shifted lot, is poison and no style
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
@@ -113,7 +113,7 @@ class UnexplainedClusters(Detector):
         excess = fit_excess(evidence.crossfit, taught, vetted)
         with one_thread():
             groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
-        least = -np.log10(ALONE) if evidence.suspect.modality == "table" else 0.0
+        least = -np.log10(UNAIDED) if evidence.suspect.modality == "table" else 0.0
         return GroupScorer(evidence.probe, excess, groups, least, rate=self.rate)
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:

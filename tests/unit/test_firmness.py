@@ -9,7 +9,7 @@ import pytest
 
 from lotgate.checks import example
 from lotgate.data import Batch
-from lotgate.detector import CalibratedScorer, Scores, calibrated, judge
+from lotgate.detector import CalibratedScorer, Judgement, Scores, calibrated, judge
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.firmness import beyond_chance, stand_out
 from lotgate.surplus import Ranked
@@ -69,15 +69,30 @@ class Known(CalibratedScorer):
         return np.array([self.scores[str(i)] for i in batch.ids])
 
 
-@pytest.mark.parametrize("firmly", [True, False])
-def test_single_rows_of_a_table_are_accused_where_they_stand_out(firmly: bool, tmp_path: Path) -> None:
-    """Sixteen of 400 rows lie beyond all forty trusted ones, which say nothing of so few."""
-    evidence = example(tmp_path, "nothing", modality="table", n=400).evidence
+def judged(folder: Path, contradictions: np.ndarray, trusted: int = 0) -> tuple[Judgement, np.ndarray]:
+    """Of 400 rows and forty trusted ones: rows are contradicted so firmly, as many as are given, trusted ones weakly."""
+    evidence = example(folder, "nothing", modality="table", n=400).evidence
     vetted = [d.select(d.ids[:20]) for d in evidence.vetted]
     evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1])
     scores = {str(i): s for d in (evidence.suspect, *vetted) for i, s in zip(d.ids, confirmed(len(d)), strict=True)}
-    planted = evidence.suspect.ids[::25]
-    scores |= dict(zip(map(str, planted), RNG(2).uniform(6, 9, 16) if firmly else np.linspace(2, 5, 16), strict=True))
+    planted = evidence.suspect.ids[:: len(evidence.suspect) // len(contradictions)][: len(contradictions)]
+    scores |= dict(zip(map(str, planted), contradictions, strict=True))
+    scores |= {str(i): 0.3 for i in vetted[0].ids[:trusted]}
     scorer = calibrated(Known(rate=0.005, scores=scores), vetted, evidence.suspect)
-    found = judge(Disagreement(), scorer, evidence).findings.set_index("sample_id")["p_value"]
-    assert (found[planted] < 0.01).all() if firmly else (found == 1).all()
+    return judge(Disagreement(), scorer, evidence), planted
+
+
+@pytest.mark.parametrize("firmly", [True, False])
+def test_single_rows_of_a_table_are_accused_where_they_stand_out(firmly: bool, tmp_path: Path) -> None:
+    """Sixteen of 400 rows lie beyond all forty trusted ones, which say nothing of so few."""
+    found, planted = judged(tmp_path, RNG(2).uniform(6, 9, 16) if firmly else np.linspace(2, 5, 16))
+    p = found.findings.set_index("sample_id")["p_value"]
+    assert (p[planted] < 0.01).all() if firmly else (p == 1).all()
+    assert found.unjudged == ()
+
+
+def test_a_table_that_models_do_not_know_is_said_to_be_unjudged(tmp_path: Path) -> None:
+    """Flips in it would pass unseen: who answers for the lot must be told."""
+    found, _ = judged(tmp_path, RNG(2).uniform(0.1, 0.5, 130), trusted=12)
+    assert found.unjudged == ("class 0", "class 1", "class 2")
+    assert (found.findings["p_value"] == 1).all()
