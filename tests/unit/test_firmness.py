@@ -70,7 +70,7 @@ class Known(CalibratedScorer):
 
 
 def judged(folder: Path, contradictions: np.ndarray, trusted: int = 0) -> tuple[Judgement, np.ndarray]:
-    """Of 400 rows and forty trusted ones: rows are contradicted so firmly, as many as are given, trusted ones weakly."""
+    """Of 400 rows and forty trusted ones: rows are contradicted so firmly, as many as given, trusted ones weakly."""
     evidence = example(folder, "nothing", modality="table", n=400).evidence
     vetted = [d.select(d.ids[:20]) for d in evidence.vetted]
     evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1])
