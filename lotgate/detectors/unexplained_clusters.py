@@ -38,7 +38,6 @@ MIXED = 0.2  # clean share of a group from which on only its strange members are
 FEW = 15  # trusted rows of a class, below which they may lie anywhere but where a group is
 EXPLAINED_FEW = 0.1  # the p-value of its size that explains a group in such a class
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
-UNAIDED = 0.01  # p-value that a group of a table needs: nothing but its size and excess speaks for it
 CREDIBLE = 0.75  # contradicted share from which on a group of images, or of a shifted lot, is poison and no style
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
@@ -74,8 +73,7 @@ class UnexplainedClusters(Detector):
         one that a single mixture sees |clusters| times. Where the excess accuses, members with less than trusted rows
         mostly have, or far less than their group, are spared; where trusted rows say that a quarter or more of the
         group is clean, all but the strange ones. Where only the size accuses and the group has more than a tenth of the
-        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. In tables nothing else
-        speaks for a group, so that rows say nothing above p = .01. Of images p_j = 1
+        trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. Of images p_j = 1
         unless models of trusted rows contradict the labels of three quarters of the members: the probe gives a rare
         style a place of its own too. In a shifted lot this holds of tables as well, and only the contradicted members
         are accused. The decision rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot
@@ -113,8 +111,7 @@ class UnexplainedClusters(Detector):
         excess = fit_excess(evidence.crossfit, taught, vetted)
         with one_thread():
             groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
-        least = -np.log10(UNAIDED) if evidence.suspect.modality == "table" else 0.0
-        return GroupScorer(evidence.probe, excess, groups, least, rate=self.rate)
+        return GroupScorer(evidence.probe, excess, groups, rate=self.rate)
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:
         """The mixtures of one class with a p-value per component; None where there is too little to say."""
@@ -194,16 +191,11 @@ class ClassGroups:
 
 @dataclass(frozen=True, eq=False)
 class GroupScorer(EvidenceScorer):
-    """A sample scores −log₁₀ of the harmonic mean of the p-values of the components that accuse it; 1 for the rest.
-
-    Attributes:
-        least: a smaller score says nothing.
-    """
+    """A sample scores −log₁₀ of the harmonic mean of the p-values of the components that accuse it; 1 for the rest."""
 
     probe: Probe
     excess: Excess
     groups: tuple[ClassGroups | None, ...]
-    least: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
@@ -219,7 +211,7 @@ class GroupScorer(EvidenceScorer):
                 accused = (inside >= 0) & (excess[mine] >= floors[inside])
                 own[accused] = p[inside[accused]]
             scores[mine] = pooled_evidence(p_values)
-        return np.where(scores >= self.least, scores, 0.0)
+        return scores
 
 
 def allowed_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:
