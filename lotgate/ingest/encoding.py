@@ -32,7 +32,7 @@ from lotgate.ingest.labels import as_numbers, as_text, has_codes
 
 Record = dict[str, Any]
 CLIP = 10.0  # squeezed from here on, so that one poisoned outlier cannot wreck a training
-ROOM = 2.0  # all that lies beyond, in order: what differs as it came must not look the same
+ROOM = 0.1  # all that lies beyond, in order: what differs as it came must not look the same, nor be further away
 NUMBERS = frozenset({"numeric", "boolean", "datetime"})
 NO_FEATURE = frozenset({"dropped", "label", "carried"})
 #: A text column whose values are all different is an identifier, if there are at least this many.

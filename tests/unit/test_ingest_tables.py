@@ -403,9 +403,9 @@ def test_what_lies_far_out_is_squeezed_and_keeps_its_order() -> None:
 
 
 def test_a_value_is_told_as_it_came() -> None:
-    frame = pd.DataFrame({"speed": np.r_[np.linspace(1200.5, 1300.5, 41), 9e6], "lamp": ["on", "off"] * 21})
+    frame = pd.DataFrame({"speed": np.r_[np.linspace(1200.5, 1300.5, 41), 9e5], "lamp": ["on", "off"] * 21})
     encoding = learn(frame, IngestSettings())
     speed = encode(frame, encoding)[:, 0]
     assert as_it_came(encoding, "speed", float(speed[4])) == "1210.5"
-    assert as_it_came(encoding, "speed", float(speed[-1])) == "about 9e+06"
+    assert as_it_came(encoding, "speed", float(speed[-1])) == "about 9e+05"
     assert as_it_came(encoding, "lamp: on", 1.0) == "1"
