@@ -407,5 +407,5 @@ def test_a_value_is_told_as_it_came() -> None:
     encoding = learn(frame, IngestSettings())
     speed = encode(frame, encoding)[:, 0]
     assert as_it_came(encoding, "speed", float(speed[4])) == "1210.5"
-    assert as_it_came(encoding, "speed", float(speed[-1])) == "about 9e+05"
+    assert as_it_came(encoding, "speed", float(speed[-1])) == "about 8.9e+05"  # in single precision
     assert as_it_came(encoding, "lamp: on", 1.0) == "1"
