@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lotgate.data import Dataset
 from lotgate.errors import InputError
 from lotgate.ingest import IngestSettings, ingest
-from lotgate.ingest.encoding import encode, learn, names
+from lotgate.ingest.encoding import CLIP, ROOM, encode, learn, names
 
 NUMBERS = st.one_of(st.none(), st.floats(width=64), st.sampled_from([0.0, 1.0]))
 TEXTS = st.one_of(
@@ -38,7 +38,7 @@ def test_features_are_finite_bounded_and_named(defining: pd.DataFrame, other: pd
     for frame in (defining, other):
         x = encode(frame, encoding)
         assert x.shape == (len(frame), len(names(encoding))) and x.dtype == np.float32
-        assert np.isfinite(x).all() and np.abs(x).max() <= 10
+        assert np.isfinite(x).all() and np.abs(x).max() <= np.float32(CLIP + ROOM)
     halves = [encode(other.iloc[:5], encoding), encode(other.iloc[5:], encoding)]
     np.testing.assert_array_equal(np.concatenate(halves), encode(other, encoding))  # row by row
 
