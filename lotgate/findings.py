@@ -282,7 +282,7 @@ def outcome(verdicts: pd.DataFrame, checks: tuple[Check, ...]) -> tuple[Outcome,
     if failed or not checks:
         return "reject", (_rejection(failed, n, n_quarantined), *(check.words for check in failed))
     if n_quarantined == 0:
-        return "accept", (f"All {n:,} samples passed every check and no detector found evidence of poisoning.",)
+        return "accept", (f"All {n:,} samples meet the contract, and no detector found evidence of poisoning.",)
     broken = int((verdicts.loc[verdicts["action"] == "quarantine", "score"] == CERTAIN).sum())
     return "accept_with_quarantine", (_set_aside(n, n_quarantined - broken, broken),)
 
