@@ -5,20 +5,24 @@ Each raw column has one record, plain JSON, of one of these kinds:
     numeric      (x − centre) / scale, squeezed beyond ±10; centre is the median, scale the interquartile range / 1.349
     boolean      −1, 1
     datetime     seconds since 1970, then as numeric
-    categorical  one feature per category of the defining set and one for categories it has never seen
+    categorical  one feature per category of the defining set and one for categories that no other row of it has
     hashed       text of too many categories: one of a fixed number of buckets
     dropped      no feature; `why`: all missing, constant, identifier, index column (the contract looks at these:
                  lotgate/contract/idle.py), ignored
     label, carried   not features either
 
 A missing value, and an infinite one, counts as the centre (0). `missing: true` means that the defining set had
-some, and then the column has an indicator of its own; what is missing where the defining set had nothing missing
-sets one indicator that all other columns share, so that missingness cannot hide a trigger.
+some, and then the column has an indicator of its own; what is missing where no other row of it has nothing sets one
+indicator that all other columns share, so that missingness cannot hide a trigger.
+
+Each row is compared with the others of the defining set, its own rows too: `once` are the categories, and null for a
+missing value, that a single row has, and to that row they are new. A new category would else be a feature that no row
+of the defining set can have, and tell every other set from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +41,8 @@ NUMBERS = frozenset({"numeric", "boolean", "datetime"})
 NO_FEATURE = frozenset({"dropped", "label", "carried"})
 #: A text column whose values are all different is an identifier, if there are at least this many.
 FEWEST_FOR_IDENTIFIER = 20
-SHARED_MISSING = "missing where none is expected"
+NEW = "new"
+SHARED_MISSING = "missing where hardly any is"
 HASH_KEY = "lotgate ingest 1"  # 16 characters; a change changes every hashed feature
 
 
@@ -50,17 +55,20 @@ def _learn_column(name: str, values: pd.Series, settings: IngestSettings) -> Rec
     kind = kind_of_column(values)
     known = typed(values, kind)[0]
     present = known.dropna()
-    missing = len(present) < len(known)
-    why = _why_not(name, kind, present, missing)
+    absent = len(known) - len(present)
+    why = _why_not(name, kind, present, absent > 0)
     if why is not None:
         return {"column": name, "kind": "dropped", "why": why}
+    once: list[str | None] = [None] if absent == 1 else []
+    gaps = {"missing": absent > 0, "once": once}
     if kind == "text":
-        categories = sorted(present.unique())
-        if len(categories) > settings.max_categories:
-            return {"column": name, "kind": "hashed", "buckets": settings.hash_buckets, "missing": missing}
-        return {"column": name, "kind": "categorical", "categories": categories, "missing": missing}
+        times = present.value_counts().sort_index()
+        if len(times) > settings.max_categories:
+            return {"column": name, "kind": "hashed", "buckets": settings.hash_buckets, **gaps}
+        once += list(times.index[times == 1])
+        return {"column": name, "kind": "categorical", "categories": list(times.index), **gaps}
     centre, scale = (0.5, 0.5) if kind == "boolean" else _centre_and_scale(present.to_numpy())
-    return {"column": name, "kind": kind, "centre": centre, "scale": scale, "missing": missing}
+    return {"column": name, "kind": kind, "centre": centre, "scale": scale, **gaps}
 
 
 def _why_not(name: str, kind: str, present: pd.Series, missing: bool) -> str | None:
@@ -115,7 +123,7 @@ def names(encoding: Sequence[Record]) -> tuple[str, ...]:
         if record["kind"] in NUMBERS:
             result.append(column)
         elif record["kind"] == "categorical":
-            result += [f"{column}={category}" for category in record["categories"]] + [f"{column}: never seen"]
+            result += [f"{column}={category}" for category in record["categories"]] + [f"{column}: {NEW}"]
         elif record["kind"] == "hashed":
             result += [f"{column}#{bucket}" for bucket in range(record["buckets"])]
         if record.get("missing"):
@@ -128,25 +136,29 @@ def raw_values(frame: pd.DataFrame, record: Record) -> pd.Series:
     return frame[str(record["column"])]
 
 
-def encode(frame: pd.DataFrame, encoding: Sequence[Record]) -> FloatArray:
-    """(N, F) float32, finite, of rows with the raw columns that `encoding` names."""
+def encode(frame: pd.DataFrame, encoding: Sequence[Record], *, defining: bool = False) -> FloatArray:
+    """(N, F) float32, finite, of rows with the raw columns that `encoding` names.
+
+    Args:
+        defining: whether they are the rows that it was learned from.
+    """
     blocks: list[FloatArray] = []
     unexpected = np.zeros(len(frame), dtype=bool)
     for record in encoding:
         if record["kind"] in NO_FEATURE:
             continue
         values = typed(raw_values(frame, record), record["kind"])[0]
-        missing = values.isna().to_numpy()
+        missing, once = values.isna().to_numpy(), record["once"] if defining else ()
         if record["kind"] in NUMBERS:
             blocks.append(_standardised(values.to_numpy(), record)[:, None])
         elif record["kind"] == "categorical":
-            blocks.append(_one_hot(values, record))
+            blocks.append(_one_hot(values, record["categories"], once))
         else:
             blocks.append(_hashed(values, record))
+        expected = record["missing"] and None not in once
         if record["missing"]:
-            blocks.append(missing.astype(np.float32)[:, None])
-        else:
-            unexpected |= missing
+            blocks.append((missing & expected).astype(np.float32)[:, None])
+        unexpected |= missing & (not expected)
     return np.concatenate([*blocks, unexpected.astype(np.float32)[:, None]], axis=1)
 
 
@@ -181,11 +193,10 @@ def as_it_came(encoding: Sequence[Record], feature: str, encoded: float) -> str:
     return f"about {value:.2g}" if abs(encoded) > CLIP else f"{value:.6g}"
 
 
-def _one_hot(values: pd.Series, record: Record) -> FloatArray:
-    """(N, categories + 1), the last for categories never seen; a missing value sets none."""
-    categories = record["categories"]
+def _one_hot(values: pd.Series, categories: list[str], once: Collection[str | None]) -> FloatArray:
+    """(N, categories + 1), the last for new ones, which those seen `once` are too; a missing value sets none."""
     index = pd.Index(categories, dtype=object).get_indexer(pd.Index(values, dtype=object))
-    index = np.where(index < 0, len(categories), index)
+    index = np.where((index < 0) | values.isin(once).to_numpy(), len(categories), index)
     block = np.zeros((len(values), len(categories) + 1), dtype=np.float32)
     there = values.notna().to_numpy()
     block[there, index[there]] = 1.0

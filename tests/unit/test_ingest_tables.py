@@ -13,7 +13,7 @@ import pytest
 from lotgate.data import Dataset
 from lotgate.errors import LotError, TrustedError
 from lotgate.ingest import IngestSettings, ingest
-from lotgate.ingest.encoding import CLIP, ROOM, as_it_came, encode, learn
+from lotgate.ingest.encoding import CLIP, ROOM, as_it_came, encode, learn, names
 
 
 def rich(n: int = 40, seed: int = 0) -> pd.DataFrame:
@@ -54,8 +54,8 @@ def test_round_trip(suffix: str, tmp_path: Path) -> None:
     frame = rich()
     dataset = ingest(write(frame, tmp_path / f"lot.{suffix}"), tmp_path / "work")
     assert dataset.features == (
-        "temp", "rpm", "kind=H", "kind=L", "kind=M", "kind: never seen", "on", "gap", "gap: missing",
-        "missing where none is expected",
+        "temp", "rpm", "kind=H", "kind=L", "kind=M", "kind: new", "on", "gap", "gap: missing",
+        "missing where hardly any is",
     )  # fmt: skip
     dropped = {r["column"]: r["why"] for r in dataset.encoding if r["kind"] == "dropped"}
     assert dropped == {"uid": "identifier", "fixed": "constant", "void": "all missing"}
@@ -103,11 +103,46 @@ def test_a_lot_is_encoded_as_the_trusted_set(tmp_path: Path) -> None:
     assert bad == {"l.csv#0": "temp: 'broken' is not a number", "l.csv#6": "label is missing"}
     assert len(dataset.usable()) == len(frame) - 3
     x = features(dataset)
-    unexpected = "missing where none is expected"
+    unexpected = "missing where hardly any is"
     assert x.loc[1, "temp"] == 0 and x.loc[1, unexpected] == 1  # an infinite value counts as missing
     assert x.loc[2, "temp"] == CLIP + ROOM and x.loc[2, unexpected] == 0
-    assert x.loc[3, "kind: never seen"] == 1
-    assert x.loc[4, ["kind=H", "kind=L", "kind=M", "kind: never seen"]].sum() == 0 and x.loc[4, unexpected] == 1
+    assert x.loc[3, "kind: new"] == 1
+    assert x.loc[4, ["kind=H", "kind=L", "kind=M", "kind: new"]].sum() == 0 and x.loc[4, unexpected] == 1
+
+
+def drawn(n: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Rows with one of 60 parts, some of them rare, and with 40 measurements of which one in a hundred is missing."""
+    frame = pd.DataFrame({f"x{i}": rng.normal(size=n) for i in range(40)})
+    common = 1 / np.arange(1, 61)
+    part = rng.choice([f"part {i}" for i in range(60)], n, p=common / common.sum())
+    return frame.mask(rng.random(frame.shape) < 0.01).assign(part=part)
+
+
+def test_what_is_rare_does_not_tell_a_lot_from_its_trusted_set() -> None:
+    """New categories and lone gaps were once features that no trusted row could have: groups without a trusted row."""
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(20):
+        trusted, lot = drawn(100, rng), drawn(1000, rng)
+        encoding = learn(trusted, IngestSettings())
+        rare = [names(encoding).index(name) for name in ("part: new", "missing where hardly any is")]
+        known, new = encode(trusted, encoding, defining=True), encode(lot, encoding)
+        shares.append((known[:, rare].mean(axis=0), new[:, rare].mean(axis=0)))
+    ours, theirs = np.mean(shares, axis=0)
+    assert (ours > 0.1).all()
+    np.testing.assert_allclose(ours, theirs, rtol=0.15)
+
+
+def test_what_a_single_row_shows_is_new_to_that_row_alone() -> None:
+    trusted = pd.DataFrame({"kind": ["a", "a", "b", "b", "c"], "gap": [1.0, 2.0, 3.0, 4.0, np.nan]})
+    encoding = learn(trusted, IngestSettings())
+    lot = pd.DataFrame({"kind": ["a", "c", "d"], "gap": [1.0, np.nan, 2.0]})
+    known = pd.DataFrame(encode(trusted, encoding, defining=True), columns=names(encoding))
+    new = pd.DataFrame(encode(lot, encoding), columns=names(encoding))
+    shown = ["kind=a", "kind=b", "kind=c", "kind: new", "gap: missing", "missing where hardly any is"]
+    assert known[shown].to_numpy().tolist() == [
+        [1, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 1],
+    ]  # fmt: skip
+    assert new[shown].to_numpy().tolist() == [[1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 1, 0], [0, 0, 0, 1, 0, 0]]
 
 
 def test_content_hash_leaves_out_label_extras_and_identifiers(tmp_path: Path) -> None:
@@ -245,7 +280,7 @@ def test_whole_numbers_beyond_64_bits(tmp_path: Path) -> None:
     dataset = ingest(tmp_path / "lot.csv", tmp_path / "work")
     assert dataset.raw is not None
     assert pd.read_parquet(dataset.raw)["big"].iloc[0] == float(2**70)
-    assert dataset.features == ("big", "missing where none is expected")  # the vast ones count as infinite
+    assert dataset.features == ("big", "missing where hardly any is")  # the vast ones count as infinite
     assert features(dataset)["big"].is_monotonic_increasing
 
 
@@ -374,7 +409,7 @@ def test_columns_that_are_text_in_the_trusted_set_are_text_in_the_lot(tmp_path: 
     lot = ingest(write(frame, tmp_path / "l.csv"), tmp_path / "l", like=trusted)
     assert lot.raw is not None
     pd.testing.assert_frame_equal(pd.read_parquet(lot.raw), frame, check_dtype=False)
-    never = [name for name in lot.features if "never seen" in name]
+    never = [name for name in lot.features if ": new" in name]
     assert len(never) == 2 and not features(lot)[never].to_numpy().any()
     assert len(lot.usable()) == len(frame)
 
@@ -388,7 +423,7 @@ def test_whole_numbers_exported_with_decimals_are_the_trusted_texts(tmp_path: Pa
     assert lot.raw is not None
     assert pd.read_parquet(lot.raw)["code"].fillna("").tolist() == ["1", "", "2"]
     assert lot.manifest["label"].fillna("").tolist() == ["1", "2", ""]
-    assert features(lot)["zero: never seen"].all() and not features(lot)["code: never seen"].any()
+    assert features(lot)["zero: new"].all() and not features(lot)["code: new"].any()
 
 
 def test_what_lies_far_out_is_squeezed_and_keeps_its_order() -> None:
