@@ -5,24 +5,24 @@ Each raw column has one record, plain JSON, of one of these kinds:
     numeric      (x − centre) / scale, squeezed beyond ±10; centre is the median, scale the interquartile range / 1.349
     boolean      −1, 1
     datetime     seconds since 1970, then as numeric
-    categorical  one feature per category of the defining set and one for categories that no other row of it has
+    categorical  one feature per category that the defining set has twice or oftener
     hashed       text of too many categories: one of a fixed number of buckets
     dropped      no feature; `why`: all missing, constant, identifier, index column (the contract looks at these:
                  lotgate/contract/idle.py), ignored
     label, carried   not features either
 
 A missing value, and an infinite one, counts as the centre (0). `missing: true` means that the defining set had
-some, and then the column has an indicator of its own; what is missing where no other row of it has nothing sets one
-indicator that all other columns share, so that missingness cannot hide a trigger.
+some, and then the column has an indicator of its own.
 
-Each row is compared with the others of the defining set, its own rows too: `once` are the categories, and null for a
-missing value, that a single row has, and to that row they are new. A new category would else be a feature that no row
-of the defining set can have, and tell every other set from it.
+What is rare, any other category, or a missing value in a column of which the defining set has none, sets one of a few
+features that all columns share, so that it cannot hide a trigger; by a hash, so that one rare thing does not look like
+another. A category seen once is as rare as one never seen: with a feature of its own, and all others in one, a lot of
+many rare categories had a group that no trusted row could be in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,9 @@ NUMBERS = frozenset({"numeric", "boolean", "datetime"})
 NO_FEATURE = frozenset({"dropped", "label", "carried"})
 #: A text column whose values are all different is an identifier, if there are at least this many.
 FEWEST_FOR_IDENTIFIER = 20
-NEW = "new"
-SHARED_MISSING = "missing where hardly any is"
+RARE = "rare"
+RARE_BUCKETS = 16  # features for what is rare, in tables where that may be much
+FEWEST_OF_CATEGORY = 2  # rows of the defining set
 HASH_KEY = "lotgate ingest 1"  # 16 characters; a change changes every hashed feature
 
 
@@ -55,20 +56,19 @@ def _learn_column(name: str, values: pd.Series, settings: IngestSettings) -> Rec
     kind = kind_of_column(values)
     known = typed(values, kind)[0]
     present = known.dropna()
-    absent = len(known) - len(present)
-    why = _why_not(name, kind, present, absent > 0)
+    missing = len(present) < len(known)
+    why = _why_not(name, kind, present, missing)
     if why is not None:
         return {"column": name, "kind": "dropped", "why": why}
-    once: list[str | None] = [None] if absent == 1 else []
-    gaps = {"missing": absent > 0, "once": once}
     if kind == "text":
-        times = present.value_counts().sort_index()
+        times = present.value_counts()
         if len(times) > settings.max_categories:
-            return {"column": name, "kind": "hashed", "buckets": settings.hash_buckets, **gaps}
-        once += list(times.index[times == 1])
-        return {"column": name, "kind": "categorical", "categories": list(times.index), **gaps}
+            return {"column": name, "kind": "hashed", "buckets": settings.hash_buckets, "missing": missing}
+        categories = sorted(times.index[times >= FEWEST_OF_CATEGORY])
+        rare = len(categories) < len(times)
+        return {"column": name, "kind": "categorical", "categories": categories, "rare": rare, "missing": missing}
     centre, scale = (0.5, 0.5) if kind == "boolean" else _centre_and_scale(present.to_numpy())
-    return {"column": name, "kind": kind, "centre": centre, "scale": scale, **gaps}
+    return {"column": name, "kind": kind, "centre": centre, "scale": scale, "missing": missing}
 
 
 def _why_not(name: str, kind: str, present: pd.Series, missing: bool) -> str | None:
@@ -123,12 +123,17 @@ def names(encoding: Sequence[Record]) -> tuple[str, ...]:
         if record["kind"] in NUMBERS:
             result.append(column)
         elif record["kind"] == "categorical":
-            result += [f"{column}={category}" for category in record["categories"]] + [f"{column}: {NEW}"]
+            result += [f"{column}={category}" for category in record["categories"]]
         elif record["kind"] == "hashed":
             result += [f"{column}#{bucket}" for bucket in range(record["buckets"])]
         if record.get("missing"):
             result.append(f"{column}: missing")
-    return (*result, SHARED_MISSING) if result else ()
+    return (*result, *(f"{RARE}#{bucket}" for bucket in range(_rare_buckets(encoding)))) if result else ()
+
+
+def _rare_buckets(encoding: Sequence[Record]) -> int:
+    """How many features there are for what is rare: one where the defining set shows nothing of the kind."""
+    return RARE_BUCKETS if any(record.get("rare") or record.get("missing") for record in encoding) else 1
 
 
 def raw_values(frame: pd.DataFrame, record: Record) -> pd.Series:
@@ -136,30 +141,28 @@ def raw_values(frame: pd.DataFrame, record: Record) -> pd.Series:
     return frame[str(record["column"])]
 
 
-def encode(frame: pd.DataFrame, encoding: Sequence[Record], *, defining: bool = False) -> FloatArray:
-    """(N, F) float32, finite, of rows with the raw columns that `encoding` names.
-
-    Args:
-        defining: whether they are the rows that it was learned from.
-    """
+def encode(frame: pd.DataFrame, encoding: Sequence[Record]) -> FloatArray:
+    """(N, F) float32, finite, of rows with the raw columns that `encoding` names."""
     blocks: list[FloatArray] = []
-    unexpected = np.zeros(len(frame), dtype=bool)
+    rare = np.zeros((len(frame), _rare_buckets(encoding)), dtype=np.float32)
     for record in encoding:
         if record["kind"] in NO_FEATURE:
             continue
         values = typed(raw_values(frame, record), record["kind"])[0]
-        missing, once = values.isna().to_numpy(), record["once"] if defining else ()
+        missing = values.isna().to_numpy()
         if record["kind"] in NUMBERS:
             blocks.append(_standardised(values.to_numpy(), record)[:, None])
         elif record["kind"] == "categorical":
-            blocks.append(_one_hot(values, record["categories"], once))
+            known = values.isin(record["categories"]).to_numpy()
+            blocks.append(_one_hot(values, record["categories"]))
+            _mark(rare, values.where(~known & ~missing), record["column"])
         else:
-            blocks.append(_hashed(values, record))
-        expected = record["missing"] and None not in once
+            blocks.append(_hashed(values, record["buckets"]))
         if record["missing"]:
-            blocks.append((missing & expected).astype(np.float32)[:, None])
-        unexpected |= missing & (not expected)
-    return np.concatenate([*blocks, unexpected.astype(np.float32)[:, None]], axis=1)
+            blocks.append(missing.astype(np.float32)[:, None])
+        else:
+            _mark(rare, pd.Series("", index=values.index, dtype=object).where(missing), record["column"])
+    return np.concatenate([*blocks, rare], axis=1)
 
 
 def _standardised(values: npt.NDArray[np.float64], record: Record) -> FloatArray:
@@ -193,21 +196,24 @@ def as_it_came(encoding: Sequence[Record], feature: str, encoded: float) -> str:
     return f"about {value:.2g}" if abs(encoded) > CLIP else f"{value:.6g}"
 
 
-def _one_hot(values: pd.Series, categories: list[str], once: Collection[str | None]) -> FloatArray:
-    """(N, categories + 1), the last for new ones, which those seen `once` are too; a missing value sets none."""
+def _one_hot(values: pd.Series, categories: list[str]) -> FloatArray:
+    """(N, categories); a value that is none of them, or missing, sets none."""
     index = pd.Index(categories, dtype=object).get_indexer(pd.Index(values, dtype=object))
-    index = np.where((index < 0) | values.isin(once).to_numpy(), len(categories), index)
-    block = np.zeros((len(values), len(categories) + 1), dtype=np.float32)
-    there = values.notna().to_numpy()
-    block[there, index[there]] = 1.0
+    block = np.zeros((len(values), len(categories)), dtype=np.float32)
+    block[index >= 0, index[index >= 0]] = 1.0
     return block
 
 
-def _hashed(values: pd.Series, record: Record) -> FloatArray:
+def _hashed(values: pd.Series, buckets: int) -> FloatArray:
     """(N, buckets), one bucket set per value by a keyed hash that is the same on every machine."""
-    block = np.zeros((len(values), record["buckets"]), dtype=np.float32)
+    block = np.zeros((len(values), buckets), dtype=np.float32)
     there = values.notna().to_numpy()
     if there.any():
         hashes = pd.util.hash_array(values[there].to_numpy(dtype=object), hash_key=HASH_KEY)
-        block[there, hashes % np.uint64(record["buckets"])] = 1.0
+        block[there, hashes % np.uint64(buckets)] = 1.0
     return block
+
+
+def _mark(rare: FloatArray, values: pd.Series, column: str) -> None:
+    """Sets in `rare` (N, buckets) what a column holds that is rare: its `values`, missing where nothing is."""
+    np.maximum(rare, _hashed(f"{column}=" + values, rare.shape[1]), out=rare)

@@ -40,7 +40,7 @@ def ingest_table(intake: Intake, frame: pd.DataFrame, out: Path) -> Dataset:
         _mark_wrong_kind(frame, record, defects)
     _refuse_nothing(intake, defects)
     frame.to_parquet(out / "raw.parquet", index=False)
-    content = _write_store(frame, encoding, out, defining=intake.like is None)
+    content = _write_store(frame, encoding, out)
     ids = [f"{intake.path.name}#{i}" for i in range(len(frame))]
     manifest = pd.DataFrame(
         {
@@ -150,13 +150,13 @@ def _refuse_nothing(intake: Intake, defects: list[str | None]) -> None:
     )
 
 
-def _write_store(frame: pd.DataFrame, encoding: Sequence[Record], out: Path, *, defining: bool) -> list[str]:
+def _write_store(frame: pd.DataFrame, encoding: Sequence[Record], out: Path) -> list[str]:
     """Encodes in chunks of rows → SHA-256 of every row's content."""
     content: list[str] = []
     with new_store(out / "store.npy", (len(frame), len(names(encoding))), np.float32) as store:
         for start in range(0, len(frame), CHUNK):
             chunk = frame.iloc[start : start + CHUNK]
-            store.write(start, encode(chunk, encoding, defining=defining))
+            store.write(start, encode(chunk, encoding))
             content += _content(chunk, encoding)
     return content
 
