@@ -21,7 +21,7 @@ from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
-from lotgate.firmness import beyond_chance, hard_to_tell, stand_out
+from lotgate.firmness import beyond_chance, hard_to_tell, oftener_contradicted, stand_out
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.statements import Statement, statement_of
@@ -258,7 +258,15 @@ def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidenc
     """Whether rows of a table are contradicted because models do not know their labels."""
     if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or stand_out(scores):
         return False
-    return evidence.shift.certain or not beyond_chance(lot, known)
+    return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
+
+
+def _oftener_contradicted(evidence: Evidence) -> bool:
+    """The same as lotgate.firmness.oftener_contradicted has it; nobody denies it where there are no such models."""
+    if evidence.crossfit is None:
+        return True
+    vetted = np.concatenate([evidence.crossfit.contradicted(d) for d in evidence.vetted])
+    return oftener_contradicted(evidence.crossfit.contradicted(evidence.suspect), vetted)
 
 
 def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:

@@ -54,9 +54,10 @@ class Disagreement(Detector):
         p_f is half the machines', a quarter the sifted and a quarter the last networks'. In a lot drawn like the
         trusted rows, the most contradicted rows of a class are accused together where they are too many beside its
         trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are accused singly are not counted. Single
-        rows of a table are accused only where those with s > 0 stand out, or are more than trusted rows explain (p ≤
-        .005): at most a quarter of the lot, and a quarter of them contradicted as firmly as half of the others are
-        confirmed. Else it is the models that do not know (lotgate.firmness).
+        rows of a table are accused only where those with s > 0 stand out: at most a quarter of the lot, and a quarter
+        of them contradicted as firmly as half of the others are confirmed; or where they are more than trusted rows
+        explain (p ≤ .005) and models of trusted rows alone contradict the lot oftener, too (p ≤ .05). Else it is the
+        models that do not know (lotgate.firmness).
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of a small network of its own, on

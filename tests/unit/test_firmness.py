@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lotgate.checks import example
-from lotgate.data import Batch
+from lotgate.data import Batch, Dataset
 from lotgate.detector import CalibratedScorer, Judgement, Scores, calibrated, judge
 from lotgate.detectors.disagreement import Disagreement
-from lotgate.firmness import beyond_chance, stand_out
+from lotgate.firmness import beyond_chance, oftener_contradicted, stand_out
 from lotgate.surplus import Ranked
 
 RNG = np.random.default_rng
@@ -69,11 +70,13 @@ class Known(CalibratedScorer):
         return np.array([self.scores[str(i)] for i in batch.ids])
 
 
-def judged(folder: Path, contradictions: np.ndarray, trusted: int = 0) -> tuple[Judgement, np.ndarray]:
+def judged(
+    folder: Path, contradictions: np.ndarray, trusted: int = 0, vouching: Any = None
+) -> tuple[Judgement, np.ndarray]:
     """Of 400 rows and forty trusted ones: rows are contradicted so firmly, as many as given, trusted ones weakly."""
     evidence = example(folder, "nothing", modality="table", n=400).evidence
     vetted = [d.select(d.ids[:20]) for d in evidence.vetted]
-    evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1])
+    evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1], crossfit=vouching or evidence.crossfit)
     scores = {str(i): s for d in (evidence.suspect, *vetted) for i, s in zip(d.ids, confirmed(len(d)), strict=True)}
     planted = evidence.suspect.ids[:: len(evidence.suspect) // len(contradictions)][: len(contradictions)]
     scores |= dict(zip(map(str, planted), contradictions, strict=True))
@@ -96,3 +99,31 @@ def test_a_table_that_models_do_not_know_is_said_to_be_unjudged(tmp_path: Path) 
     found, _ = judged(tmp_path, RNG(2).uniform(0.1, 0.5, 130), trusted=12)
     assert found.unjudged == ("class 0", "class 1", "class 2")
     assert (found.findings["p_value"] == 1).all()
+
+
+@pytest.mark.parametrize(("lot", "trusted", "expected"), [(0.23, 0.25, False), (0.29, 0.24, True), (0.29, 0.28, False)])
+def test_models_of_trusted_rows_alone_tell_lots_apart_by_their_labels(
+    lot: float, trusted: float, expected: bool
+) -> None:
+    assert oftener_contradicted(np.arange(2500) < lot * 2500, np.arange(500) < trusted * 500) == expected
+
+
+@dataclass(frozen=True)
+class Vouching:
+    """Models of trusted rows alone that contradict the first so many rows of lot and trusted set."""
+
+    lot: int
+    trusted: int
+
+    def contradicted(self, dataset: Dataset) -> np.ndarray:
+        return np.arange(len(dataset)) < (self.lot if len(dataset) > 100 else self.trusted)
+
+
+@pytest.mark.parametrize(("vouching", "accused"), [(Vouching(80, 0), True), (Vouching(80, 4), False)])
+def test_weak_contradictions_count_if_models_of_trusted_rows_alone_see_them(
+    vouching: Vouching, accused: bool, tmp_path: Path
+) -> None:
+    """Lot and trusted rows of clean surveys once differed to models that had chosen what to learn by trusted rows."""
+    found, planted = judged(tmp_path, np.linspace(2.5, 4, 80), vouching=vouching)
+    p = found.findings.set_index("sample_id")["p_value"]
+    assert (p[planted] < 0.05).all() if accused else (p == 1).all()
