@@ -9,16 +9,14 @@ other. Where models do not know, they contradict weakly, or contradict everywher
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import hypergeom
 
-from lotgate.policy import best_limit
+from lotgate.policy import Mask, best_limit
 from lotgate.surplus import ALONE, EVEN, LEVEL, MOST_CLEAN, Floats, Ranked
 
 FIRM = 1 / 3  # rows that are contradicted firmly, as a share of those that are contradicted less firmly, at least
 UNKNOWN = 1 / 4  # share of contradicted rows from which on models do not know the labels of a table
 OFTENER = 0.05  # how often chance may contradict a clean lot so much oftener than its trusted rows
-Mask = npt.NDArray[np.bool_]
 
 
 def stand_out(scores: Floats) -> bool:
@@ -47,7 +45,7 @@ def beyond_chance(lot: Ranked, trusted: Ranked) -> bool:
     _, limit = best_limit(lot.p_values, ALONE, EVEN, MOST_CLEAN)
     accused, known = int((lot.p_values <= limit).sum()), int((trusted.p_values <= limit).sum())
     rows, vetted = len(lot.y), len(trusted.y)
-    return bool(hypergeom.cdf(known, rows + vetted, accused + known, vetted) <= LEVEL)
+    return _by_chance(accused, rows, known, vetted) <= LEVEL
 
 
 def oftener_contradicted(lot: Mask, trusted: Mask) -> bool:
@@ -55,5 +53,9 @@ def oftener_contradicted(lot: Mask, trusted: Mask) -> bool:
     those of the trusted rows (n,) by more than chance (p ≤ OFTENER). They tell both apart by nothing but their labels;
     models that learn from the lot, too, learn from rows that trusted ones have chosen, and agree with these.
     """
-    contradicted, known = int(lot.sum()), int(trusted.sum())
-    return bool(hypergeom.cdf(known, len(lot) + len(trusted), contradicted + known, len(trusted)) <= OFTENER)
+    return _by_chance(int(lot.sum()), len(lot), int(trusted.sum()), len(trusted)) <= OFTENER
+
+
+def _by_chance(found: int, rows: int, known: int, vetted: int) -> float:
+    """How often a random draw of `vetted` rows has at most `known` of all that were found, of lot and trusted rows."""
+    return float(hypergeom.cdf(known, rows + vetted, found + known, vetted))

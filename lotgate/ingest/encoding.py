@@ -150,18 +150,19 @@ def encode(frame: pd.DataFrame, encoding: Sequence[Record]) -> FloatArray:
             continue
         values = typed(raw_values(frame, record), record["kind"])[0]
         missing = values.isna().to_numpy()
+        odd = missing & (not record["missing"])
         if record["kind"] in NUMBERS:
             blocks.append(_standardised(values.to_numpy(), record)[:, None])
         elif record["kind"] == "categorical":
-            known = values.isin(record["categories"]).to_numpy()
             blocks.append(_one_hot(values, record["categories"]))
-            _mark(rare, values.where(~known & ~missing), record["column"])
+            odd |= ~missing & ~blocks[-1].any(axis=1)
         else:
             blocks.append(_hashed(values, record["buckets"]))
         if record["missing"]:
             blocks.append(missing.astype(np.float32)[:, None])
-        else:
-            _mark(rare, pd.Series("", index=values.index, dtype=object).where(missing), record["column"])
+        if odd.any():
+            held = values[odd].astype(object).fillna("")
+            rare[odd] = np.maximum(rare[odd], _hashed(f"{record['column']}=" + held, rare.shape[1]))
     return np.concatenate([*blocks, rare], axis=1)
 
 
@@ -212,8 +213,3 @@ def _hashed(values: pd.Series, buckets: int) -> FloatArray:
         hashes = pd.util.hash_array(values[there].to_numpy(dtype=object), hash_key=HASH_KEY)
         block[there, hashes % np.uint64(buckets)] = 1.0
     return block
-
-
-def _mark(rare: FloatArray, values: pd.Series, column: str) -> None:
-    """Sets in `rare` (N, buckets) what a column holds that is rare: its `values`, missing where nothing is."""
-    np.maximum(rare, _hashed(f"{column}=" + values, rare.shape[1]), out=rare)
