@@ -244,7 +244,7 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     unjudged = _unjudged(known, evidence.suspect)
     if detector.log_odds and _knows_nothing(found := findings["score"].to_numpy(np.float64), lot, known, evidence):
         findings = findings.assign(p_value=1.0)
-        unjudged = evidence.suspect.classes if hard_to_tell(found) else unjudged
+        unjudged = evidence.suspect.classes if hard_to_tell(found > 0) else unjudged
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None

@@ -27,15 +27,15 @@ def stand_out(scores: Floats) -> bool:
         scores: (N,) log-odds against each row's label, > 0 where it is contradicted.
     """
     contradicted, confirmed = scores[scores > 0], -scores[scores < 0]
-    if hard_to_tell(scores) or not len(confirmed):
+    if hard_to_tell(scores > 0) or not len(confirmed):
         return False
     firm = int((contradicted >= np.median(confirmed)).sum())
     return firm >= FIRM * (len(contradicted) - firm)
 
 
-def hard_to_tell(scores: Floats) -> bool:
-    """Whether models contradict more labels (N,) than they would of a table that they know; see `stand_out`."""
-    return int((scores > 0).sum()) > UNKNOWN * len(scores)
+def hard_to_tell(contradicted: Mask) -> bool:
+    """Whether models contradict more labels (N,) than they would of a table that they know."""
+    return int(contradicted.sum()) > UNKNOWN * len(contradicted)
 
 
 def beyond_chance(lot: Ranked, trusted: Ranked) -> bool:

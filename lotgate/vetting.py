@@ -27,6 +27,7 @@ from lotgate.probe import PASS_BATCH
 
 DOUBT = Path("work/crossfit/doubt.json")
 BEYOND_DOUBT = 5.0  # nats that wrong labels must gain over the best scale of the models' own doubts
+PER_LABEL = 0.2  # nats that each of them must gain: models that err often, however sure, gain a little from many
 UNKNOWN = 0.25  # doubted share of a class, above which models may know too little of the class to doubt its labels
 OFTENER = 2.0  # that share beside that of all classes: wrong labels come to all, a hard class is one
 SURELY = 0.9  # probability from which on a label is surely wrong, and 1 less it surely right
@@ -43,8 +44,8 @@ class Doubt:
 
     Attributes:
         share: of wrong labels among trusted rows, as estimated. gain: log-likelihood, in nats, that they add.
-        ids: the samples that are more probably wrong than right; empty unless `gain` exceeds BEYOND_DOUBT and they can
-            be told apart.
+        ids: the samples that are more probably wrong than right; empty unless wrong labels explain them, see
+            `explained`.
         n: trusted rows that were asked about.
     """
 
@@ -84,7 +85,7 @@ def doubt_labels(crossfit: CrossFit, vetted: Sequence[Dataset]) -> Doubt:
     log_p = np.concatenate([crossfit.vouched_for(b) for b in batches])
     y, ids = np.concatenate([b.y for b in batches]), np.concatenate([b.ids for b in batches])
     share, gain, wrong = wrong_labels(log_p, y)
-    doubted = spared(wrong > 0.5, y) if gain > BEYOND_DOUBT and told_apart(wrong) else np.zeros(len(y), bool)
+    doubted = spared(wrong > 0.5, y) if explained(wrong, gain) else np.zeros(len(y), bool)
     return Doubt(share, gain, tuple(sorted(map(str, ids[doubted]))), len(y))
 
 
@@ -115,6 +116,15 @@ def wrong_labels(log_p: Vector, y: Classes) -> tuple[float, float, Vector]:
     share, p = float(expit(best.x[1])), right(best.x[0])
     wrong = share * (1 - p) / others
     return share, max(0.0, float(plain - best.fun)), np.asarray(wrong / np.maximum((1 - share) * p + wrong, 1e-300))
+
+
+def explained(wrong: Vector, gain: float) -> bool:
+    """Whether wrong labels are what contradicts models: they gain enough, all together and each, and stand out.
+
+    Args:
+        wrong: (n,) probability of each row to be wrong. gain: see `Doubt`.
+    """
+    return gain > max(BEYOND_DOUBT, PER_LABEL * int((wrong > 0.5).sum())) and told_apart(wrong)
 
 
 def told_apart(wrong: Vector) -> bool:

@@ -41,23 +41,24 @@ class Disagreement(Detector):
         f, and scores the rows inside, so suspect and trusted rows are treated alike.
         Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x).
         Targets: s = |y − ŷ_f(x)| in units of the median residual of believed rows with predictions like it
-        (lotgate.residuals). Trusted rows, each held out from the model that scores it, give p-values; a tail of
-        log-odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
+        (lotgate.residuals). Trusted rows, each held out from the model that scores it, give p-values; a tail of log-
+        odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
         (lotgate.tails). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted rows. The
-        first models see trusted rows only; then suspect rows join them, but of either kind none with p ≤ drops[i], and
-        the models are trained again: poison teaches little, good rows teach much, and suspect rows stay exchangeable
-        with trusted ones, which are trimmed alike. A table's models are committees of trees, a linear model and nearest
-        neighbours, weighted by what they make of trusted rows they have not seen (lotgate.committee). Images start from
-        the sifted models of lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last ones
-        images are moved by up to an eighth of their side, at random. After them come machines in `folds` folds
-        (lotgate.machines): logistic regressions on words of small windows, which know more of a few hundred images. log
-        p_f is half the machines', a quarter the sifted and a quarter the last networks'. In a lot drawn like the
-        trusted rows, the most contradicted rows of a class are accused together where they are too many beside its
-        trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are accused singly are not counted. Single
-        rows of a table are accused only where those with s > 0 stand out: at most a quarter of the lot, and a quarter
-        of them contradicted as firmly as half of the others are confirmed; or where they are more than trusted rows
-        explain (p ≤ .005) and models of trusted rows alone contradict the lot oftener, too (p ≤ .05). Else it is the
-        models that do not know (lotgate.firmness).
+        first models see trusted rows only; then suspect rows join them, but none with p ≤ drops[i], and the models are
+        trained again: poison teaches little, good rows teach much. Of a table, the first model of fold f says which
+        suspect rows outside f join all trusted ones there, so no trusted row chooses what its own judge learns, as no
+        suspect row can; later, and of images, trusted rows are trimmed alike. A table's models are committees of trees,
+        a linear model and nearest neighbours, weighted by what they make of trusted rows they have not seen
+        (lotgate.committee). Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for
+        the first two rounds; in the last ones images are moved by up to an eighth of their side, at random. After them
+        come machines in `folds` folds (lotgate.machines): logistic regressions on words of small windows, which know
+        more of a few hundred images. log p_f is half the machines', a quarter the sifted and a quarter the last
+        networks'. In a lot drawn like the trusted rows, the most contradicted rows of a class are accused together
+        where they are too many beside its trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are
+        accused singly are not counted. Single rows of a table are accused only where those with s > 0 stand out: at
+        most a quarter of the lot, and a quarter of them contradicted as firmly as half of the others are confirmed; or
+        where they are more than trusted rows explain (p ≤ .005) and models of trusted rows alone contradict the lot
+        oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
         kinds that earned no say there are not trained again. Images: two trainings of a small network of its own, on
@@ -114,14 +115,38 @@ class Disagreement(Detector):
 
     def _of_tables(self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> DisagreementScorer:
         rows = list(vetted)  # the first models are of trusted rows only
-        models = _committees(rows, vetted, self.folds, KINDS, rng)
-        for drop in self.drops:
-            rows = self._believed(self._table_scorer(models, rows), suspect, vetted, drop)
-            models = _committees(rows, vetted, self.folds, tuple(models[0].weights), rng)
+        models = _committees(_pools(rows, self.folds), vetted, KINDS, rng)
+        for number, drop in enumerate(self.drops):
+            scorer = self._table_scorer(models, rows)
+            rows = self._believed(scorer, suspect, vetted, drop)
+            pools = _pools(rows, self.folds) if number else self._vouched_for(models, scorer, suspect, vetted, drop)
+            models = _committees(pools, vetted, tuple(models[0].weights), rng)
         scorer = self._table_scorer(models, rows)
         if suspect.task == "classification":
             return calibrated(scorer, vetted, suspect, EXPONENTIAL)
         return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
+
+    def _vouched_for(
+        self,
+        models: Sequence[Model],
+        unseen: DisagreementScorer,
+        suspect: Dataset,
+        vetted: Sequence[Dataset],
+        drop: float,
+    ) -> list[Pool]:
+        """Per fold, all trusted rows outside it, and of the lot's those that its own model of these does not contradict
+        at p ≤ drop, as it would trusted rows.
+
+        Were a suspect row believed by the model that has not seen *its* fold, the judged fold's own trusted rows would
+        choose what their judge learns, and agree with themselves through it, as no suspect row can.
+        """
+        pools = []
+        for fold, model in enumerate(models):
+            known, lot = outside(vetted, fold, self.folds), outside((suspect,), fold, self.folds)
+            own = self._scorer(partial(_answer, model), unseen.usual)
+            believed = [self._believed(unseen, part, known, drop, own)[-1] for part in lot]
+            pools.append(Pool((*known, *(part for part in believed if len(part)))))
+        return pools
 
     def _scorer(self, predict: Predict, usual: UsualResidual | None = None) -> DisagreementScorer:
         return DisagreementScorer(predict, usual, rate=self.rate)
@@ -134,11 +159,19 @@ class Disagreement(Detector):
         return self._scorer(partial(_predict_unseen, models), usual)
 
     def _believed(
-        self, scorer: DisagreementScorer, suspect: Dataset, vetted: Sequence[Dataset], drop: float
+        self,
+        scorer: DisagreementScorer,
+        suspect: Dataset,
+        vetted: Sequence[Dataset],
+        drop: float,
+        of_lot: DisagreementScorer | None = None,
     ) -> list[Dataset]:
-        """All rows but those, of either kind, that are contradicted at p ≤ drop, as trusted rows of their class go."""
+        """All rows but those, of either kind, that are contradicted at p ≤ drop, as trusted rows of their class go; the
+        lot's are scored by `of_lot`, where another has not seen them, either.
+        """
         rows = (*vetted, suspect)
-        *known, unknown = scores = [score_all(scorer, (d,)) for d in rows]
+        scorers = [*(scorer for _ in vetted), of_lot or scorer]
+        *known, unknown = scores = [score_all(s, (d,)) for s, d in zip(scorers, rows, strict=True)]
         calibration = calibrate(np.concatenate(known), unknown)
         p_values = [calibration.p_value(s) for s in scores]
         if suspect.task == "classification":
@@ -182,10 +215,10 @@ class DisagreementScorer(CalibratedScorer):
 
 
 def _committees(
-    rows: Sequence[Dataset], vetted: Sequence[Dataset], n_folds: int, kinds: Sequence[Kind], rng: np.random.Generator
+    pools: Sequence[Pool], vetted: Sequence[Dataset], kinds: Sequence[Kind], rng: np.random.Generator
 ) -> tuple[Committee, ...]:
-    """A committee of these kinds per fold, of the rows outside it; `vetted` rows decide who has a say."""
-    members = [train_members(pool, kinds, rng) for pool in _pools(rows, n_folds)]
+    """A committee of these kinds per fold, of the rows in its pool; `vetted` rows decide who has a say."""
+    members = [train_members(pool, kinds, rng) for pool in pools]
     predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in kinds}
     weights = earned_weights(predicted, np.concatenate([d.y for d in vetted]))
     return tuple(Committee(fold, weights) for fold in members)
@@ -207,6 +240,10 @@ def _too_few() -> InputError:
 
 def _predict_unseen(models: Sequence[Model], batch: Batch) -> Predictions:
     return by_fold(batch, [model.predict for model in models])
+
+
+def _answer(model: Model, batch: Batch) -> Predictions:
+    return model.predict(batch.x)
 
 
 def _predict_all(models: Sequence[Model], datasets: Sequence[Dataset]) -> Predictions:

@@ -14,6 +14,7 @@ from sklearn.mixture import GaussianMixture
 from lotgate.crossfit import Excess, fit_excess
 from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
+from lotgate.firmness import hard_to_tell
 from lotgate.mixtures import (
     EXPLAINED,
     THIN,
@@ -39,6 +40,7 @@ FEW = 15  # trusted rows of a class, below which they may lie anywhere but where
 EXPLAINED_FEW = 0.1  # the p-value of its size that explains a group in such a class
 SIZE_PAYS, BOTH_PAY = 1.25, 5.0  # for being asked twice: the parts of the error are 4 / 5 and 1 / 5
 CREDIBLE = 0.75  # contradicted share from which on a group of images, or of a shifted lot, is poison and no style
+SURE = 0.002  # p-value up to which a group of a table counts whose labels models do not know
 LEAST = 2.0  # robust standard deviations below the median of a group, where those begin that do not belong
 
 
@@ -76,7 +78,9 @@ class UnexplainedClusters(Detector):
         trusted rows that it should have, p_j = 1: clean rows are in it, and nothing tells which. Of images p_j = 1
         unless models of trusted rows contradict the labels of three quarters of the members: the probe gives a rare
         style a place of its own too. In a shifted lot this holds of tables as well, and only the contradicted members
-        are accused. The decision rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot
+        are accused. Where models of trusted rows contradict more than a quarter of a table's labels, rows that they
+        get wrong lie together by nature, and a row scores only where the mean of its p_j is at most .002. The decision
+        rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot
         needs p_j ≤ π · rate; and it asks this detector last, about groups of which the others left most.
     Cost:
         |clusters| mixtures per class on (N_c, n).
@@ -111,7 +115,9 @@ class UnexplainedClusters(Detector):
         excess = fit_excess(evidence.crossfit, taught, vetted)
         with one_thread():
             groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
-        return GroupScorer(evidence.probe, excess, groups, rate=self.rate)
+        contradicted = evidence.crossfit.contradicted(evidence.suspect)
+        hard = evidence.suspect.modality == "table" and hard_to_tell(contradicted)
+        return GroupScorer(evidence.probe, excess, groups, -np.log10(SURE) if hard else 0.0, rate=self.rate)
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:
         """The mixtures of one class with a p-value per component; None where there is too little to say."""
@@ -191,11 +197,16 @@ class ClassGroups:
 
 @dataclass(frozen=True, eq=False)
 class GroupScorer(EvidenceScorer):
-    """A sample scores −log₁₀ of the harmonic mean of the p-values of the components that accuse it; 1 for the rest."""
+    """A sample scores −log₁₀ of the harmonic mean of the p-values of the components that accuse it; 1 for the rest.
+
+    Attributes:
+        least: evidence below which a group says nothing.
+    """
 
     probe: Probe
     excess: Excess
     groups: tuple[ClassGroups | None, ...]
+    least: float
 
     def score(self, batch: Batch) -> Scores:
         scores = np.zeros(len(batch))
@@ -211,7 +222,7 @@ class GroupScorer(EvidenceScorer):
                 accused = (inside >= 0) & (excess[mine] >= floors[inside])
                 own[accused] = p[inside[accused]]
             scores[mine] = pooled_evidence(p_values)
-        return scores
+        return np.where(scores >= self.least, scores, 0.0)
 
 
 def allowed_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:

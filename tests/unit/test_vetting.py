@@ -20,6 +20,7 @@ from lotgate.vetting import (
     doubt_check,
     doubt_labels,
     doubt_words,
+    explained,
     load_doubt,
     note_words,
     save_doubt,
@@ -100,6 +101,7 @@ def test_wrong_labels_are_counted_and_named(rate: float) -> None:
     share, gain, wrong = wrong_labels(2 * log_p, given)
     assert gain > BEYOND_DOUBT and share == pytest.approx(flipped.mean(), abs=0.04)
     assert (wrong[flipped] > 0.5).mean() > 0.6 and (wrong[~flipped] > 0.5).mean() < 0.02
+    assert explained(wrong, gain)
 
 
 def test_labels_that_are_partly_chance_are_nobodys_mistakes() -> None:
@@ -109,6 +111,17 @@ def test_labels_that_are_partly_chance_are_nobodys_mistakes() -> None:
     mistakes = np.concatenate([np.full(300, 0.01), np.full(12, 0.99), np.linspace(0.2, 0.8, 8)])
     assert told_apart(mistakes)
     assert told_apart(np.zeros(10))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_models_that_err_often_however_sure_they_are_convict_nobody(seed: int) -> None:
+    """A table whose labels no model knows: wrong in three of ten rows, as sure of these as of the others."""
+    rng = RNG(seed)
+    y, right = rng.integers(0, 2, 223), rng.random(223) < 0.7
+    odds = np.where(right, 1, -1) * np.abs(rng.normal(1.3, 1, 223))
+    log_p = log_softmax(np.where(np.arange(2) == y[:, None], odds[:, None], 0), axis=1)
+    _, gain, wrong = wrong_labels(log_p, y)
+    assert not explained(wrong, gain)
 
 
 def test_a_rare_class_that_models_do_not_know_is_spared_and_wrong_labels_everywhere_are_not() -> None:
