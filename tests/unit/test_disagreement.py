@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lotgate.calibration import calibrate
 from lotgate.checks import example
-from lotgate.committee import Predictions
+from lotgate.committee import Kind, Model, Predictions
 from lotgate.crossfit import SALT
-from lotgate.data import Batch, Dataset, Pool, Task, fold_of
+from lotgate.data import Batch, Dataset, FloatArray, Pool, Task, fold_of
 from lotgate.detector import Evidence, scan
 from lotgate.detectors import disagreement
 from lotgate.detectors.disagreement import Disagreement, DisagreementScorer
@@ -108,3 +110,42 @@ def test_a_rare_class_that_models_mistake_is_still_learned_from(tmp_path: Path) 
     ]
     assert (kept.y == 1).sum() > 0.3 * (suspect.y == 1).sum()
     assert (kept.y != 1).sum() > 0.6 * (suspect.y != 1).sum()
+
+
+def test_no_trusted_row_chooses_what_its_own_judge_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trusted rows of clean surveys were contradicted less than the lot's: models that knew them had chosen what taught
+    their judges.
+    """
+    evidence = example(tmp_path, "nothing").evidence
+    taught: list[Sequence[Pool]] = []
+    train = disagreement._committees
+
+    def contrary(pools: Sequence[Pool], *rest: Any) -> tuple[Model, ...]:
+        """The first models; that of fold 2 calls every row another class."""
+        taught.append(pools)
+        models = train(pools, *rest)
+        return models if len(taught) > 1 else (*models[:2], Contrary(models[2]), *models[3:])
+
+    monkeypatch.setattr(disagreement, "_committees", contrary)
+    Disagreement().fit(evidence, np.random.default_rng(0))
+    trusted = {str(i) for d in evidence.vetted for i in d.ids}
+    believed = [{str(i) for part in pool.parts for i in part.ids} for pool in taught[1]]
+    for fold, (known, ids) in enumerate(zip(taught[0], believed, strict=True)):
+        assert ids & trusted == {str(i) for part in known.parts for i in part.ids}
+        assert bool(ids - trusted) == (fold != 2)
+    asked = evidence.suspect.ids[fold_of(evidence.suspect.ids, 5, SALT) == 2]
+    assert len(believed[0] & set(map(str, asked))) > len(asked) / 2
+
+
+@dataclass(frozen=True)
+class Contrary:
+    """Predicts the next class of the one that a model predicts."""
+
+    model: Model
+
+    @property
+    def weights(self) -> dict[Kind, float]:
+        return self.model.weights  # type: ignore[attr-defined,no-any-return]
+
+    def predict(self, x: FloatArray) -> Predictions:
+        return np.roll(self.model.predict(x), 1, axis=1)
