@@ -8,7 +8,7 @@ how well they predict trusted rows that they have not seen, w_m ∝ √exp(Σ lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -41,6 +41,26 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class Blend:
+    """Several models as one.
+
+    Attributes:
+        models: trained apart. weights: of each; sum to 1.
+    """
+
+    models: tuple[Model, ...]
+    weights: tuple[float, ...]
+
+    def predict(self, x: FloatArray) -> Predictions:
+        """(B, K) logarithms of the mean probabilities, or (B, 1) mean targets."""
+        predicted = np.stack([model.predict(x) for model in self.models])
+        weights = np.array(self.weights)[:, None, None]
+        if predicted.shape[2] == 1:
+            return np.asarray((weights * predicted).sum(0))
+        return np.asarray(np.log((weights * np.exp(predicted)).sum(0)))
+
+
+@dataclass(frozen=True, eq=False)
 class Committee:
     """Members of several kinds, trained on the same rows.
 
@@ -48,16 +68,13 @@ class Committee:
         members: by kind. weights: by kind; sum to 1.
     """
 
-    members: dict[Kind, Model]
+    members: Mapping[Kind, Model]
     weights: dict[Kind, float]
 
     def predict(self, x: FloatArray) -> Predictions:
         """(B, K) logarithms of the mean probabilities, or (B, 1) mean targets."""
-        predicted = np.stack([self.members[kind].predict(x) for kind in self.weights])
-        weights = np.array([*self.weights.values()])[:, None, None]
-        if predicted.shape[2] == 1:
-            return np.asarray((weights * predicted).sum(0))
-        return np.asarray(np.log((weights * np.exp(predicted)).sum(0)))
+        heard = tuple(self.members[kind] for kind in self.weights)
+        return Blend(heard, tuple(self.weights.values())).predict(x)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from lotgate.calibration import calibrate, in_each_class
-from lotgate.committee import KINDS, Committee, Kind, Model, Predictions, earned_weights, train_members
+from lotgate.committee import KINDS, Blend, Committee, Kind, Model, Predictions, earned_weights, train_members
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
@@ -22,8 +23,10 @@ from lotgate.residuals import UsualResidual, usual_residual
 from lotgate.tails import EXPONENTIAL, RESIDUALS
 
 MOVED = 0.125  # of an image's side, by which images are moved in training: what they show is what counts
+FEW = 1000  # trusted rows, up to which a single model of them errs in whole regions of a table
 Rate = Annotated[float, Field(gt=0, lt=0.9)]
 Predict = Callable[[Batch], Predictions]
+Members = Mapping[Kind, Model]
 
 
 class Disagreement(Detector):
@@ -45,25 +48,27 @@ class Disagreement(Detector):
         odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
         (lotgate.tails). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted rows. The
         first models see trusted rows only; then suspect rows join them, but none with p ≤ drops[i], and the models are
-        trained again: poison teaches little, good rows teach much. Of a table, the first model of fold f says which
+        trained again: poison teaches little, good rows teach much. Of a table, the first models of fold f say which
         suspect rows outside f join all trusted ones there, so no trusted row chooses what its own judge learns, as no
-        suspect row can; later, and of images, trusted rows are trimmed alike. A table's models are committees of trees,
-        a linear model and nearest neighbours, weighted by what they make of trusted rows they have not seen
-        (lotgate.committee). Images start from the sifted models of lotgate.crossfit, in its two folds, which stand for
-        the first two rounds; in the last ones images are moved by up to an eighth of their side, at random. After them
-        come machines in `folds` folds (lotgate.machines): logistic regressions on words of small windows, which know
-        more of a few hundred images. log p_f is half the machines', a quarter the sifted and a quarter the last
-        networks'. In a lot drawn like the trusted rows, the most contradicted rows of a class are accused together
-        where they are too many beside its trusted ones (p ≤ .005 for all classes; lotgate.surplus); rows that are
-        accused singly are not counted. Single rows of a table are accused only where those with s > 0 stand out: at
-        most a quarter of the lot, and a quarter of them contradicted as firmly as half of the others are confirmed; or
-        where they are more than trusted rows explain (p ≤ .005) and models of trusted rows alone contradict the lot
-        oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
+        suspect row can (of classes with up to 1,000 trusted rows, half their say has one of all these trusted rows,
+        half those of the rows outside another fold, too); later, and of images, trusted rows are trimmed alike. A
+        table's models are committees of trees, a linear model and nearest neighbours, weighted by what they make of
+        trusted rows they have not seen (lotgate.committee). Images start from the sifted models of lotgate.crossfit, in
+        its two folds, which stand for the first two rounds; in the last ones images are moved by up to an eighth of
+        their side, at random. After them come machines in `folds` folds (lotgate.machines): logistic regressions on
+        words of small windows, which know more of a few hundred images. log p_f is half the machines', a quarter the
+        sifted and a quarter the last networks'. In a lot drawn like the trusted rows, the most contradicted rows of a
+        class are accused together where they are too many beside its trusted ones (p ≤ .005 for all classes;
+        lotgate.surplus); rows that are accused singly are not counted. Single rows of a table are accused only where
+        those with s > 0 stand out: at most a quarter of the lot, and a quarter of them contradicted as firmly as half
+        of the others are confirmed; or where they are more than trusted rows explain (p ≤ .005) and models of trusted
+        rows alone contradict the lot oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
     Cost:
-        Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only;
-        kinds that earned no say there are not trained again. Images: two trainings of a small network of its own, on
-        the probe's device, on half of the rows, one product of all windows with 256 words, and `folds` logistic
-        regressions of 2,304 features; 15 s for 2,000 photographs in ten classes on one core.
+        Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and
+        of few of these folds × (folds − 1) / 2 smaller ones; kinds that earned no say there are not trained again.
+        Images: two trainings of a small network of its own, on the probe's device, on half of the rows, one product of
+        all windows with 256 words, and `folds` logistic regressions of 2,304 features; 15 s for 2,000 photographs in
+        ten classes on one core.
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM); words of windows: Coates, Ng, Lee, AISTATS 2011, section 3; a surplus: Durbin,
@@ -115,12 +120,12 @@ class Disagreement(Detector):
 
     def _of_tables(self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> DisagreementScorer:
         rows = list(vetted)  # the first models are of trusted rows only
-        models = _committees(_pools(rows, self.folds), vetted, KINDS, rng)
+        models = _committees(_first_members(rows, self.folds, rng), vetted)
         for number, drop in enumerate(self.drops):
             scorer = self._table_scorer(models, rows)
             rows = self._believed(scorer, suspect, vetted, drop)
             pools = _pools(rows, self.folds) if number else self._vouched_for(models, scorer, suspect, vetted, drop)
-            models = _committees(pools, vetted, tuple(models[0].weights), rng)
+            models = _committees(_members(pools, tuple(models[0].weights), rng), vetted)
         scorer = self._table_scorer(models, rows)
         if suspect.task == "classification":
             return calibrated(scorer, vetted, suspect, EXPONENTIAL)
@@ -214,14 +219,39 @@ class DisagreementScorer(CalibratedScorer):
         return np.where(scores > 0, p_values, (1 + p_values) / 2)
 
 
-def _committees(
-    pools: Sequence[Pool], vetted: Sequence[Dataset], kinds: Sequence[Kind], rng: np.random.Generator
-) -> tuple[Committee, ...]:
-    """A committee of these kinds per fold, of the rows in its pool; `vetted` rows decide who has a say."""
-    members = [train_members(pool, kinds, rng) for pool in pools]
-    predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in kinds}
+def _committees(members: Sequence[Members], vetted: Sequence[Dataset]) -> tuple[Committee, ...]:
+    """A committee per fold; `vetted` rows decide who has a say."""
+    predicted = {kind: _predict_all([fold[kind] for fold in members], vetted) for kind in members[0]}
     weights = earned_weights(predicted, np.concatenate([d.y for d in vetted]))
     return tuple(Committee(fold, weights) for fold in members)
+
+
+def _members(pools: Sequence[Pool], kinds: Sequence[Kind], rng: np.random.Generator) -> list[Members]:
+    """Per fold, models of these kinds of the rows in its pool."""
+    return [train_members(pool, kinds, rng) for pool in pools]
+
+
+def _first_members(vetted: Sequence[Dataset], n_folds: int, rng: np.random.Generator) -> list[Members]:
+    """Per fold, models of the trusted rows outside it. Single classifiers of few rows err in whole regions: half the
+    say has one that knows them all, half those that know the rows outside another fold, too.
+    """
+    whole = _members(_pools(vetted, n_folds), KINDS, rng)
+    if vetted[0].task == "regression" or sum(map(len, vetted)) > FEW:
+        return whole
+    parts: list[list[Members]] = [[] for _ in whole]
+    for f, g in combinations(range(n_folds), 2):
+        if rows := outside(outside(vetted, f, n_folds), g, n_folds):
+            fewer = train_members(Pool(tuple(rows)), KINDS, rng)
+            parts[f].append(fewer)
+            parts[g].append(fewer)
+    return [
+        {kind: _blend(own[kind], [p[kind] for p in few]) for kind in KINDS}
+        for own, few in zip(whole, parts, strict=True)
+    ]
+
+
+def _blend(whole: Model, parts: Sequence[Model]) -> Model:
+    return Blend((whole, *parts), (0.5, *(0.5 / len(parts) for _ in parts))) if parts else whole
 
 
 def _pools(rows: Sequence[Dataset], n_folds: int) -> list[Pool]:

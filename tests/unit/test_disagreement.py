@@ -118,15 +118,19 @@ def test_no_trusted_row_chooses_what_its_own_judge_learns(tmp_path: Path, monkey
     """
     evidence = example(tmp_path, "nothing").evidence
     taught: list[Sequence[Pool]] = []
-    train = disagreement._committees
+    committees, members = disagreement._committees, disagreement._members
 
-    def contrary(pools: Sequence[Pool], *rest: Any) -> tuple[Model, ...]:
+    def contrary(*asked: Any) -> tuple[Model, ...]:
         """The first models; that of fold 2 calls every row another class."""
-        taught.append(pools)
-        models = train(pools, *rest)
+        models = committees(*asked)
         return models if len(taught) > 1 else (*models[:2], Contrary(models[2]), *models[3:])
 
+    def listen(pools: Sequence[Pool], *rest: Any) -> Any:
+        taught.append(pools)
+        return members(pools, *rest)
+
     monkeypatch.setattr(disagreement, "_committees", contrary)
+    monkeypatch.setattr(disagreement, "_members", listen)
     Disagreement().fit(evidence, np.random.default_rng(0))
     trusted = {str(i) for d in evidence.vetted for i in d.ids}
     believed = [{str(i) for part in pool.parts for i in part.ids} for pool in taught[1]]
