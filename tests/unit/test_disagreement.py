@@ -12,7 +12,7 @@ import pytest
 
 from lotgate.calibration import calibrate
 from lotgate.checks import example
-from lotgate.committee import Kind, Model, Predictions
+from lotgate.committee import Blend, Kind, Model, Predictions
 from lotgate.crossfit import SALT
 from lotgate.data import Batch, Dataset, FloatArray, Pool, Task, fold_of
 from lotgate.detector import Evidence, scan
@@ -153,3 +153,20 @@ class Contrary:
 
     def predict(self, x: FloatArray) -> Predictions:
         return np.roll(self.model.predict(x), 1, axis=1)
+
+
+@pytest.mark.parametrize(("task", "few"), [("classification", True), ("classification", False), ("regression", True)])
+def test_first_classifiers_of_few_trusted_rows_are_averaged(
+    task: Task, few: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single one of 24 fourclass rows let a whole region of flips teach, and none of sixty was found."""
+    evidence = example(tmp_path, "nothing", task=task).evidence
+    monkeypatch.setattr(disagreement, "FEW", 1000 if few else 100)
+    first = disagreement._first_members(evidence.vetted, 3, np.random.default_rng(0))
+    blends = [member for members in first for member in members.values() if isinstance(member, Blend)]
+    assert len(blends) == (9 if few and task == "classification" else 0)
+    for blend in blends:
+        assert blend.weights == (0.5, 0.25, 0.25)
+    if blends:
+        (_, one, other), (_, shared, _) = (members["trees"].models for members in first[:2])  # type: ignore[attr-defined]
+        assert one is shared and other is not one, "what knows neither fold 0 nor fold 1 speaks in both"
