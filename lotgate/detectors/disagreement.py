@@ -123,7 +123,8 @@ class Disagreement(Detector):
         models = _committees(_first_members(rows, self.folds, rng), vetted)
         for number, drop in enumerate(self.drops):
             scorer = self._table_scorer(models, rows)
-            rows = self._believed(scorer, suspect, vetted, drop)
+            if number or suspect.task == "regression":  # the first round's only tell how far targets usually lie
+                rows = self._believed(scorer, suspect, vetted, drop)
             pools = _pools(rows, self.folds) if number else self._vouched_for(models, scorer, suspect, vetted, drop)
             models = _committees(_members(pools, tuple(models[0].weights), rng), vetted)
         scorer = self._table_scorer(models, rows)

@@ -115,8 +115,8 @@ class UnexplainedClusters(Detector):
         excess = fit_excess(evidence.crossfit, taught, vetted)
         with one_thread():
             groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
-        contradicted = evidence.crossfit.contradicted(evidence.suspect)
-        hard = evidence.suspect.modality == "table" and hard_to_tell(contradicted)
+        suspect = evidence.suspect
+        hard = suspect.modality == "table" and hard_to_tell(evidence.crossfit.contradicted(suspect))
         return GroupScorer(evidence.probe, excess, groups, -np.log10(SURE) if hard else 0.0, rate=self.rate)
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:
