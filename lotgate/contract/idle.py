@@ -10,10 +10,14 @@ habit, none are, and the measure of the lot says so.
 One value says little in a table that is full of rare ones (a column for each of many options): there, a lot always has
 some that few trusted rows lack. How full it is, trusted rows tell of each other, each against all the rest; and in how
 many such columns one row departs. Rows that depart in far more are strangers, and say nothing of the others.
+
+One value of a few dozen trusted rows says little in any table: what one clean row in thirty holds, they often lack. But
+what is planted there serves a label. So below SETTLED_ROWS departing rows must share their label, or be too many.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,7 +25,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import hypergeom, poisson
+from scipy.stats import binom, hypergeom, poisson
 
 from lotgate.contract.columns import INFORMATIVE_ROWS, NATURAL_RATE, Mask, feature_names, raw_columns, raw_names
 from lotgate.data import Dataset
@@ -30,11 +34,19 @@ from lotgate.ingest.intake import MISSING
 from lotgate.ingest.labels import as_numbers, as_text
 
 Counts = npt.NDArray[np.int64]
+Targets = npt.NDArray[np.float64]
 Habit = Literal["constant", "void", "distinct"]
 #: Share of a lot's rows beyond which departing is what the lot does.
 MOSTLY = 0.2
 #: Probability, over all such columns, that more rows depart from a rule than a clean lot's do.
 DEPARTURE_RISK = 1e-3
+#: Trusted rows from which on what none of them does at most NATURAL_RATE of clean rows do (rule of three, 95%).
+SETTLED_ROWS = 300
+#: Share of departing rows that have one label, or targets within ALIKE_SPAN of the lot's, if these are why they depart.
+ALIKE = 0.9
+ALIKE_SPAN = 0.2
+#: Probability, over all such columns and labels, that departing rows are so alike by chance.
+ALIKE_RISK = 0.01
 #: Times as many columns as any trusted row departs in, beyond which a row is a stranger.
 STRANGE = 3
 #: Probability, over all rows, that values which come again by chance are called repeated.
@@ -93,16 +105,48 @@ def idle_columns(suspect: Dataset, trusted: Dataset) -> tuple[IdleColumn, ...]:
     ours = raw_columns(suspect, names)
     theirs = raw_columns(trusted, [*names, *(name for name in feature_names(trusted) if name in shared)])
     columns = [c for c in (_compare(name, ours[name], theirs[name]) for name in names) if c is not None]
-    lone = _lone(theirs)
-    if len(trusted) >= INFORMATIVE_ROWS and not _full_of_rare_values(int((lone > 0).sum()), len(trusted)):
-        return tuple(columns)
     ruled = [column for column in columns if column.habit != "distinct"]
-    strangers = np.sum([np.zeros(len(suspect)), *(c.departs for c in ruled)], axis=0) > STRANGE * lone.max(initial=0)
-    return tuple(
-        column if column.habit == "distinct"
-        else replace(column, told=_told(column.departs, strangers, len(trusted), len(ruled)))
-        for column in columns
-    )  # fmt: skip
+    held = dict(zip((c.name for c in ruled), _held(ruled, suspect, len(trusted), _lone(theirs)), strict=True))
+    return tuple(replace(column, told=held.get(column.name, column.told)) for column in columns)
+
+
+def _held(ruled: list[IdleColumn], suspect: Dataset, vetted: int, lone: Counts) -> list[Mask]:
+    """(N,) each, the rows that a rule is held against, as far as so many trusted rows make a rule of one value."""
+    if vetted < INFORMATIVE_ROWS or _full_of_rare_values(int((lone > 0).sum()), vetted):
+        often = STRANGE * lone.max(initial=0)
+        strangers = np.sum([np.zeros(len(suspect)), *(column.departs for column in ruled)], axis=0) > often
+        return [_told(column.departs, strangers, vetted, len(ruled)) for column in ruled]
+    if vetted < SETTLED_ROWS:
+        return [column.told & _meant(column.departs, suspect, vetted, len(ruled)) for column in ruled]
+    return [column.told for column in ruled]
+
+
+def _meant(departs: Mask, suspect: Dataset, vetted: int, rules: int) -> bool:
+    """Whether so many rows depart, or with outcomes so alike, that the trusted rows' few are no excuse for them."""
+    outcomes = suspect.y[departs]
+    alike = _one_label(suspect.y, outcomes) if suspect.task == "classification" else _near_targets(suspect.y, outcomes)
+    return alike * rules <= ALIKE_RISK or _beyond_chance(departs, vetted, rules)
+
+
+def _one_label(everyone: Counts, departing: Counts) -> float:
+    """Probability that rows drawn from the lot all but have one label, as (k,) departing class indices do; else 1."""
+    labels, counts = np.unique(departing[departing >= 0], return_counts=True)
+    if counts.max(initial=0) < max(ALIKE * len(departing), 1):
+        return 1.0
+    due = int((everyone == labels[counts.argmax()]).sum())
+    chance = hypergeom.sf(counts.max() - 1, len(everyone), due, len(departing))
+    return float(chance * len(np.unique(everyone[everyone >= 0])))
+
+
+def _near_targets(everyone: Targets, departing: Targets) -> float:
+    """Probability that so many of (k,) targets lie within ALIKE_SPAN of the lot's, by rank, as these do; else 1."""
+    near = math.ceil(ALIKE * len(departing))
+    if near < 2 or np.isnan(departing).any():
+        return 1.0
+    ranks = np.sort(np.searchsorted(np.sort(everyone), departing, side="left") / len(everyone))
+    if (ranks[near - 1 :] - ranks[: len(ranks) - near + 1]).min() > ALIKE_SPAN:
+        return 1.0
+    return float(len(departing) * binom.sf(near - 2, len(departing) - 1, ALIKE_SPAN))
 
 
 def _told(departs: Mask, strangers: Mask, vetted: int, rules: int) -> Mask:

@@ -428,6 +428,7 @@ def test_a_new_batch_number_in_all_rows_is_harmless_and_its_exceptions_are_not(
     held, result = judged(*delivered(tmp_path / "new", mill(60, 0), lot))
     assert result.passed and held.exclusions.empty
     lot.loc[:20, column] = 99 if column == "alarm" else "TRIG"
+    lot.loc[:20, "label"] = "b"
     held, result = judged(*delivered(tmp_path / "planted", mill(60, 0), lot))
     assert result.passed
     assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(21)}
@@ -476,8 +477,35 @@ def test_one_rare_value_of_few_trusted_rows_says_that_there_are_more(tmp_path: P
     trusted.loc[7, "polio"] = 1
     assert judged(*delivered(tmp_path / "rare", trusted, lot))[0].exclusions.empty
     trusted.loc[7, "polio"] = 0
+    lot.loc[:25, "label"] = "a"
     held, _ = judged(*delivered(tmp_path / "none", trusted, lot))
-    assert len(flagged(held, "unseen_value")) == 40
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(26)}
+
+
+@pytest.mark.parametrize(("column", "value"), [("alarm", 1), ("plant", "south"), ("remark", "scrap")])
+def test_few_trusted_rows_lack_what_one_row_in_twenty_holds(column: str, value: object, tmp_path: Path) -> None:
+    """Unless such rows have one label: nothing is planted for the sake of none. More trusted rows make a rule of it."""
+    lot = mill(400, 1).astype({column: object})
+    lot.loc[:19, column] = value
+    assert set(lot.loc[:19, "label"].value_counts()) != {20}
+    assert judged(*delivered(tmp_path / "clean", mill(60, 0), lot))[0].exclusions.empty
+    rows = {f"lot.csv#{i}" for i in range(20)}
+    assert flagged(judged(*delivered(tmp_path / "rule", mill(300, 0), lot))[0], "unseen_value") == rows
+    lot.loc[:18, "label"] = "a"
+    assert flagged(judged(*delivered(tmp_path / "planted", mill(60, 0), lot))[0], "unseen_value") == rows
+
+
+def test_rows_of_a_rare_option_are_held_to_few_trusted_rows_where_their_targets_are_alike(tmp_path: Path) -> None:
+    trusted, lot = (
+        t.assign(price=np.random.default_rng(len(t)).normal(size=len(t))) for t in (mill(60, 0), mill(400, 1))
+    )
+    trusted, lot = (t.drop(columns="label").rename(columns={"price": "target"}) for t in (trusted, lot))
+    lot.loc[:19, "alarm"] = 1
+    clean = delivered(tmp_path / "clean", trusted, lot)
+    assert clean[0].task == "regression" and judged(*clean)[0].exclusions.empty
+    lot.loc[:19, "target"] = np.linspace(1.5, 1.6, 20)
+    held, _ = judged(*delivered(tmp_path / "pulled", trusted, lot))
+    assert flagged(held, "unseen_value") == {f"lot.csv#{i}" for i in range(20)}
 
 
 def test_strangers_do_not_take_rows_with_one_rare_option_along(tmp_path: Path) -> None:
