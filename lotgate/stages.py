@@ -28,7 +28,7 @@ from lotgate.files import write_table, write_text
 from lotgate.findings import Check, Decision, GateResult, findings_frame, outcome
 from lotgate.findings import decide as make_verdicts
 from lotgate.gate import gate_contract, gate_verdicts
-from lotgate.ingest import ingest as read_lot
+from lotgate.pair import read_pair
 from lotgate.probe import Probe, Say, load_probe, map_features, n_outputs, train_probe
 from lotgate.report import report as write_report
 from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
@@ -89,16 +89,7 @@ def ingest(
             action="use `lotgate scan` or `lotgate run`, which know the registry; the library takes folders",
         )
     with timed(run, "ingest"):
-        vetted = None
-        if trusted is not None:
-            vetted = read_lot(
-                trusted, run / "work/trusted", role="trusted", target=target, task=task,  # type: ignore[arg-type]
-                settings=settings.ingest,
-            )  # fmt: skip
-        suspect = read_lot(
-            lot, run / "work/lot", role="lot", target=target, task=task,  # type: ignore[arg-type]
-            like=vetted, settings=settings.ingest,
-        )  # fmt: skip
+        suspect, vetted = read_pair(run / "work", lot, trusted, target, task, settings.ingest)  # type: ignore[arg-type]
         record = {"lot_path": str(lot), "trusted_path": None if trusted is None else str(trusted)}
         write_text(run / "work/inputs.json", json.dumps(record))
         read_context(suspect, vetted or suspect, context, run / "work", settings.ingest)

@@ -39,7 +39,8 @@ def fit_model(
     import numpy as np
 
     from lotgate.errors import IntegrityError
-    from lotgate.ingest import IngestSettings, ingest
+    from lotgate.ingest import IngestSettings
+    from lotgate.pair import read_pair
     from lotgate.release import parse_record, sha256_file
     from lotgate.training import train_model, write_model
 
@@ -49,15 +50,9 @@ def fit_model(
     record = parse_record(path.read_bytes(), path)
     how = IngestSettings.model_validate(record.settings.get("ingest", {}))
     shutil.rmtree(room / "ingested", ignore_errors=True)
-    vetted = None
-    if trusted is not None:
-        vetted = ingest(
-            Path(trusted), room / "ingested" / "trusted", role="trusted", target=record.target, task=record.task,
-            like=None, settings=how,
-        )  # fmt: skip
-    released = ingest(
-        folder / "data" / record.entry, room / "ingested" / "lot", role="lot", target=record.target,
-        task=record.task, like=vetted, settings=how,
+    released, vetted = read_pair(
+        room / "ingested", folder / "data" / record.entry, None if trusted is None else Path(trusted),
+        record.target, record.task, how,
     )  # fmt: skip
     model = train_model(released, vetted, training, np.random.default_rng(seed), get_run_logger().info)
     origin = {

@@ -75,10 +75,16 @@ def _table_columns(suspect: Dataset, trusted: Dataset) -> Iterator[Column]:
         yield _column(name, ours[name], theirs[name], kinds[name])
 
 
-def raw_columns(dataset: Dataset, names: list[str]) -> pd.DataFrame:
-    """(N, names) the table as it came, in manifest order; sample ids of tables end with the position in the file."""
+def raw_columns(dataset: Dataset, names: list[str], as_filed: bool = False) -> pd.DataFrame:
+    """(N, names) the table as it came, in manifest order; sample ids of tables end with the position in the file.
+
+    Args:
+        as_filed: in the file's order instead.
+    """
     if dataset.raw is None:
         raise LotError("a table came without its raw columns", where=dataset.root, action="ingest the data again")
+    if as_filed:
+        return pd.read_parquet(dataset.raw, columns=names)
     rows = dataset.manifest["sample_id"].str.rsplit("#", n=1).str[1].to_numpy(dtype=np.int64)
     return pd.read_parquet(dataset.raw, columns=names).iloc[rows].reset_index(drop=True)
 

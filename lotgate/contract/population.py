@@ -13,6 +13,7 @@ import pandas as pd
 from scipy.stats import chi2_contingency, ks_2samp
 
 from lotgate.contract.columns import Column, Mask, feature_names, raw_names, readable
+from lotgate.contract.counters import counted
 from lotgate.contract.flags import NONE_READ, known_labels, shown_classes, unread_classes
 from lotgate.contract.idle import IdleColumn
 from lotgate.contract.settings import ContractSettings
@@ -50,6 +51,7 @@ def population_measures(
             measures["missing_columns"] = _missing_columns(suspect, trusted)
             measures["missing_rate"] = [_missing(column, settings) for column in columns]
             measures["unseen_categories"] = [_unseen(column, settings) for column in columns if not column.numeric]
+            measures["counters"] = counted(suspect, trusted)
             measures["unseen_values"] = [_departures(column, len(trusted), settings) for column in idle]
     rows = [(name, *row) for name, found in measures.items() for row in (list(found) or [("none", 0.0, "none")])]
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS)).astype({"value": "float64"})

@@ -37,6 +37,7 @@ def ingest(
     task: WishedTask = "auto",
     like: Dataset | None = None,
     settings: IngestSettings = IngestSettings(),  # noqa: B008  (frozen)
+    counters: tuple[str, ...] = (),
 ) -> Dataset:
     """Reads a lot or a trusted set, each file once, and writes it under `work` as `Dataset.save` does.
 
@@ -52,6 +53,7 @@ def ingest(
         task: "auto" takes text, booleans and up to 20 distinct whole numbers that repeat for classes, other
             numbers for regression; "01" is text. Images are always classified.
         like: the trusted set, ingested before: gives classes, task, image shape and encoding.
+        counters: columns of a table that number or date its rows, and so are no features.
 
     Returns:
         The dataset, as `Dataset.load(work)` returns it.
@@ -60,7 +62,7 @@ def ingest(
         LotError, TrustedError, ContextError: the data of this role cannot be used, or does not fit `like`.
         OutputError: `work` cannot be written.
     """
-    intake = _locate(Intake(path, role, target, task, like, settings))
+    intake = _locate(Intake(path, role, target, task, like, settings, counters))
     frame = None if intake.path.is_dir() else read_frame(intake)
     is_table = frame is not None and not _lists_images(frame)
     _refuse_mismatch(intake, is_table)

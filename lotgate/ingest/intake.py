@@ -61,6 +61,7 @@ class Intake:
         target: name of the label column; None for `label`, else `target`.
         task: what the caller wants; "auto" decides by the labels.
         like: the trusted set, whose classes, task, image shape and encoding this data takes; None for itself.
+        counters: columns of a table that number or date its rows, and are no features.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class Intake:
     task: WishedTask
     like: Dataset | None
     settings: IngestSettings
+    counters: tuple[str, ...] = ()
 
     @property
     def noun(self) -> str:

@@ -20,7 +20,7 @@ from lotgate.ingest.labels import as_numbers, decide_task, find_target, label_te
 from lotgate.ingest.store import new_store
 
 CHUNK = 65_536  # rows encoded at once
-NOT_CONTENT = frozenset({"identifier", "index column", "ignored"})
+NOT_CONTENT = frozenset({"identifier", "index column", "ignored", "counter"})
 
 
 def ingest_table(intake: Intake, frame: pd.DataFrame, out: Path) -> Dataset:
@@ -81,6 +81,7 @@ def _encoding(intake: Intake, frame: pd.DataFrame, columns: list[str], target: s
     """The trusted set's encoding where there is one, else learned; with a record for every raw column."""
     if intake.like is None:
         learned = {record["column"]: record for record in learn(frame[columns], intake.settings)}
+        learned |= {name: {"column": name, "kind": "dropped", "why": "counter"} for name in intake.counters}
         return tuple(learned.get(name) or _no_feature(str(name), target) for name in frame.columns)
     expected = [r["column"] for r in intake.like.encoding if not _outside(r)]
     lacking = [name for name in expected if name not in columns]
@@ -164,8 +165,8 @@ def _write_store(frame: pd.DataFrame, encoding: Sequence[Record], out: Path) -> 
 def _content(frame: pd.DataFrame, encoding: Sequence[Record]) -> list[str]:
     """SHA-256 of each row as a JSON list of its values in order of column name.
 
-    The label, carried and ignored columns, identifiers and index columns are left out: rows that differ in nothing
-    else are the same content. Numbers are float64, whatever the type of their column in this file.
+    The label, carried and ignored columns, identifiers, counters and index columns are left out: rows that differ in
+    nothing else are the same content. Numbers are float64, whatever the type of their column in this file.
     """
     records = [r for r in encoding if not _outside(r) and r.get("why") not in NOT_CONTENT]
     columns = []
