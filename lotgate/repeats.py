@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
+from scipy.stats import binom, hypergeom
 
 from lotgate.calibration import calibrate
 from lotgate.data import FloatArray
 from lotgate.groups import APART, MIXED
 from lotgate.mixtures import Mask, Vector, fisher, size_p_value, trusted_part
+
+Counts = npt.NDArray[np.int64]
 
 AROUND = 20  # values of the column, half of them on either side, that tell how often one comes
 LEAST_VALUES = 40  # different ones: a column of fewer is of codes, and the number next to a code says nothing of it
@@ -96,7 +98,7 @@ def repeats(x: FloatArray, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[lis
 
 def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[list[Repeat], int]:
     n_values, found, asked = len(column.values), [], 0
-    all_rows = np.bincount(column.place, minlength=n_values)
+    all_rows, of_lot = (np.bincount(column.place[rows], minlength=n_values) for rows in (trusted >= 0, ~trusted))
     for c in np.unique(y[~trusted]):
         own = y == c
         counts = np.bincount(column.place[own & ~trusted], minlength=n_values)
@@ -105,7 +107,8 @@ def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Ma
         often = np.flatnonzero(counts >= LEAST_ROWS)
         asked += len(often)
         elsewhere = (all_rows - counts + 1)[often] / (len(y) - n_lot + 2)
-        for v in often[binom.sf(counts[often] - 1, n_lot, elsewhere) <= APART].tolist():
+        own_only = (binom.sf(counts[often] - 1, n_lot, elsewhere) <= APART) & ~_common(counts, of_lot, often)
+        for v in often[own_only].tolist():
             share, known = counts[v] / n_lot, int(inside[v])
             if n_trusted and trusted_part(share, known, n_trusted) <= MIXED:
                 found.append((v, int(c), size_p_value(share, known, n_trusted, 1.0)))
@@ -118,6 +121,18 @@ def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Ma
             usual = column.usual(v, rows, natural)
             reported.append(Repeat(index, float(column.values[v]), c, rows, p_size, float(p_loud[v]), usual))
     return reported, asked
+
+
+def _common(counts: Counts, of_lot: Counts, asked: Counts) -> Mask:
+    """(A,) whether the lot's other classes have a value about as often: then it is of a batch, which trusted rows need
+    not know, and not of a label.
+
+    Args:
+        counts, of_lot: (V,) how many rows of the class, and of the lot, have each value. asked: (A,) of which.
+    """
+    others = (of_lot - counts)[asked]
+    alike = hypergeom.sf(counts[asked] - 1, of_lot.sum(), of_lot[asked], counts.sum()) > APART
+    return np.asarray((others > 0) & alike)
 
 
 def columns_besides(x: FloatArray, repeat: Repeat) -> npt.NDArray[np.int64]:

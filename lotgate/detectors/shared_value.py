@@ -33,7 +33,8 @@ class SharedValue(Detector):
     Misses:
         Triggers that vary from row to row, that lie in columns of fewer than 40 different values (codes, categories),
         that are fewer than four rows, that come as often under every label, or that sit on rows which belong to the
-        label anyway, unless there are so many that trusted rows should have some; label flips.
+        label anyway, unless there are so many that trusted rows should have some, or that other rows of the lot have
+        about as often; label flips.
     Assumes:
         Columns of many different values are measured: a value comes about as often as those next to it. Trusted rows of
         each class are drawn like the clean rows of the lot.
@@ -41,7 +42,8 @@ class SharedValue(Detector):
         Each column of lot and trusted rows with 40 different values or more → its values, and how many times as often
         as the 20 around it each comes (loudness). A value that at least four rows of the lot and one class have, and
         trusted rows of that class at most three tenths as often as their number lets expect, is a repeat, unless its
-        share in all other rows explains that they are so many (binomial, p > .01: a round number, a limit):
+        share in all other rows explains that they are so many (binomial, p > .01: a round number, a limit), or other
+        classes of the lot have it about as often (hypergeometric, p > .01: a batch that trusted rows do not know):
         p_size = P(Bin(n_t, π) ≤ k), π its share of the lot's rows of the class and k of the n_t trusted ones;
         p_loud: of the loudness, calibrated (lotgate.calibration) on the column's values that are no repeats; those with
         p_loud ≤ .01 are looked into. A value that is as loud in all other rows, four of them or more, is usual (signals

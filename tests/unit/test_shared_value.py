@@ -111,6 +111,20 @@ def test_a_limit_that_other_classes_reach_too_is_not_loud_for_one() -> None:
     assert only_theirs.p_value < limit.p_size / 5
 
 
+@pytest.mark.parametrize(("of_class", "of_others", "told"), [(90, 10, 0), (90, 0, 1), (99, 1, 1)])
+def test_a_value_of_a_batch_that_trusted_rows_do_not_know_is_of_no_class(
+    of_class: int, of_others: int, told: int
+) -> None:
+    """Nine of ten parts are of one class, in the new batch as in all; if all but one of it are, it is of that."""
+    rng = RNG(0)
+    y = np.r_[np.zeros(900, int), np.ones(100, int), np.zeros(180, int), np.ones(20, int)]
+    x = rng.permutation(len(y)).astype(np.float32)[:, None]
+    x[:of_class] = VALUE
+    x[900 : 900 + of_others] = VALUE
+    found, _ = repeats(x, y, np.arange(len(y)) >= 1000)
+    assert [r.rows.sum() for r in found if r.c == 0] == [of_class] * told
+
+
 def test_loudness_is_counted_beside_the_nearest_values() -> None:
     column = column_of(np.repeat(np.arange(50, dtype=np.float32), [2] * 49 + [20]))
     assert column.loudness[-1] == pytest.approx(10)
