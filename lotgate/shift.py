@@ -1,9 +1,9 @@
 """Whether the clean rows of a lot are drawn like the trusted ones: other writers, another coil, a warmer week.
 
 Where they are not, a lot teaches models what trusted rows cannot know, and most of its rows seem to be taught by the
-lot, with or without poison. Or its images come through other optics or compression, and each of them looks unlike every
-trusted one though models still know what it shows. Nothing then follows from a group that trusted rows do not explain,
-unless models of trusted rows also contradict the labels of its members.
+lot, with or without poison. Or its images come through other optics or compression, its rows from another season or
+batch, and each of them looks unlike every trusted one though models still know what it shows. Nothing then follows from
+a group that trusted rows do not explain, unless models of trusted rows also contradict the labels of its members.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import mannwhitneyu
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lotgate.crossfit import CrossFit, fit_excess
 from lotgate.data import Dataset, fold_of
 from lotgate.files import write_text
 from lotgate.findings import Check
+from lotgate.mixtures import one_thread
 from lotgate.pixels import PASS_BATCH
 from lotgate.texture import impression
 
@@ -31,23 +33,27 @@ LOOK_ALIKE = 0.65  # the same for looks: a tenth of poison and twice as many cov
 CERTAIN = 1.5  # standard errors above that: a rare class leaves few rows to compare
 MOST_ROWS = 5_000  # of the lot, and of each part of the trusted set, whose looks are compared
 FOLDS, SALT = 4, "looks:"
+TREES, LEAVES = 40, 8  # so few that what they tell apart is plain
 Vector = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How the lot's rows compare with trusted rows: their excess confidence (lotgate.crossfit), and how images look.
+    """How the lot's rows compare with trusted rows: their excess confidence (lotgate.crossfit), and how they look.
 
     Attributes:
         chance: probability that a row of the lot exceeds a trusted one, without the class that exceeds most, since that
             may be poisoned. error: its standard error.
-        looks: what the probability hardly lies below that an image of the lot seems less like trusted ones than one of
-            these does (lotgate.texture.impression), without any class in turn; None where samples are no images.
+        looks: what the probability hardly lies below that a sample of the lot seems less like trusted ones than one of
+            these does, by the impression of images (lotgate.texture) or the features of a table, without any class in
+            turn; None where nobody asked.
+        images: whether the samples are images.
     """
 
     chance: float = 0.5
     error: float = 0.0
     looks: float | None = None
+    images: bool = True
 
     @property
     def least(self) -> float:
@@ -61,7 +67,7 @@ class Shift:
 
     @property
     def looks_different(self) -> bool:
-        """Whether it shows in what the images look like, whatever they show."""
+        """Whether it shows in what the samples look like, whatever they are labelled."""
         return self.looks is not None and self.looks > LOOK_ALIKE
 
 
@@ -77,21 +83,36 @@ def measure_shift(crossfit: CrossFit, suspect: Dataset, vetted: Sequence[Dataset
     excess = fit_excess(crossfit, (crossfit.learned.logits,), vetted)
     known = np.concatenate([d.y for d in vetted])
     found = least_shift(excess.of_all((suspect,)), suspect.y, excess.usual, known)
-    return replace(found, looks=least_looks(suspect, vetted)) if suspect.modality == "image" else found
+    return replace(found, looks=least_looks(suspect, vetted), images=suspect.modality == "image")
 
 
 def least_looks(suspect: Dataset, vetted: Sequence[Dataset]) -> float:
-    """Shift.looks: of a linear discriminant between the impressions of lot and trusted images, out of fold."""
+    """Shift.looks: of a model that tells lot and trusted samples apart, out of fold."""
     some = [_some(d) for d in (suspect, *(d for d in vetted if len(d)))]
-    x = np.concatenate([impression(batch.x) for d in some for batch in d.batches(PASS_BATCH)]).astype(np.float64)
+    images = suspect.modality == "image"
+    batches = [batch.x for d in some for batch in d.batches(PASS_BATCH)]
+    x = np.concatenate([impression(x) if images else x for x in batches]).astype(np.float64)
     y, folds = np.concatenate([d.y for d in some]), fold_of(np.concatenate([d.ids for d in some]), FOLDS, SALT)
     mine, scores = np.arange(len(x)) < len(some[0]), np.zeros(len(x))
     for f in np.unique(folds):
         learned = folds != f
         if len(np.unique(mine[learned])) == 2:
-            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x[learned], mine[learned])
-            scores[~learned] = model.decision_function(x[~learned])
+            scores[~learned] = _seems_mine(x[learned], mine[learned], x[~learned], images)
     return least_shift(scores[mine], y[mine], scores[~mine], y[~mine]).least
+
+
+def _seems_mine(x: Vector, mine: npt.NDArray[np.bool_], asked: Vector, images: bool) -> Vector:
+    """(n,) high where a sample asked about seems to be of the lot, by a model of x (N, F): linear for the few numbers
+    of an impression, trees for columns, which may have moved in any way.
+    """
+    if images:
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    else:
+        model = HistGradientBoostingClassifier(
+            max_iter=TREES, max_leaf_nodes=LEAVES, early_stopping=False, random_state=0
+        )
+    with one_thread():
+        return np.asarray(model.fit(x, mine).decision_function(asked))
 
 
 def _some(dataset: Dataset) -> Dataset:
@@ -119,10 +140,12 @@ def shift_checks(shift: Shift) -> tuple[Check, ...]:
     )  # fmt: skip
     if shift.looks is None:
         return (drawn,)
-    looks = _check(
-        "images of lot and trusted set look alike", shift.looks, LOOK_ALIKE,
-        "how often sharpness, brightness and contrast tell an image of the lot from a trusted one",
-    )  # fmt: skip
+    name, how = (
+        ("images", "how often sharpness, brightness and contrast tell an image of the lot from a trusted one")
+        if shift.images
+        else ("rows", "how often a row's columns tell one of the lot from a trusted one")
+    )
+    looks = _check(f"{name} of lot and trusted set look alike", shift.looks, LOOK_ALIKE, how)
     return drawn, looks
 
 
@@ -140,7 +163,7 @@ def shift_words(shift: Shift) -> tuple[str, ...]:
         return ()
     what = (
         "The images of the lot do not look like the trusted ones (other optics, light, size or compression)"
-        if shift.looks_different
+        if shift.looks_different and shift.images
         else "The lot is not drawn like the trusted set (another batch, source or season)"
     )
     return (

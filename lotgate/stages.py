@@ -37,6 +37,7 @@ from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift
 from lotgate.statements import load_statements, save_statement
 from lotgate.versions import versions
 from lotgate.vetting import (
+    NO_DOUBT,
     doubt_check,
     doubt_labels,
     doubt_words,
@@ -350,8 +351,8 @@ def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], setting
         evidence.suspect, vetted, settings.probe, generator(settings, "crossfit"), _say("crossfit")
     )
     mapped = map_answers(trained, shared, run / "work/crossfit")
-    save_shift(measure_shift(mapped, evidence.suspect, vetted), run)
-    save_doubt(doubt_labels(mapped, vetted), run)
+    save_shift(shift := measure_shift(mapped, evidence.suspect, vetted), run)
+    save_doubt(NO_DOUBT if shift.looks_different else doubt_labels(mapped, vetted), run)  # models learned from the lot
 
 
 def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:

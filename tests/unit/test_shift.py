@@ -173,3 +173,22 @@ def test_images_through_other_optics_do_not_look_like_trusted_ones(looks: dict[s
 
 def test_a_tenth_of_junk_does_not_make_the_lot_look_different(looks: dict[str, float]) -> None:
     assert looks["noisy"] < LOOK_ALIKE and not Shift(looks=looks["noisy"]).certain
+
+
+def test_rows_of_another_season_do_not_look_like_trusted_ones(tmp_path: Path) -> None:
+    """A column that rose in every class; where a trigger of a fifth of the rows is set in one class, none did."""
+    evidence = example(tmp_path, "nothing", modality="table", n=600).evidence
+    assert evidence.trusted is not None and evidence.heldout is not None
+    vetted, suspect = (evidence.trusted, evidence.heldout), evidence.suspect
+    stored, rows = np.load(suspect.store), suspect.rows
+    least = [least_looks(suspect, vetted)]
+    for where in (rows[(suspect.y == 0) & (np.arange(len(rows)) % 2 == 0)], rows):
+        changed = stored.copy()
+        changed[where, :2] += 2.0
+        np.save(suspect.store, changed)
+        least.append(least_looks(suspect, vetted))
+    alike, planted, warmer = least
+    assert alike < ALIKE and planted < LOOK_ALIKE < warmer
+    told = Shift(looks=warmer, images=False)
+    assert told.certain and "another batch, source or season" in shift_words(told)[0]
+    assert shift_checks(told)[1].name == "evidence: rows of lot and trusted set look alike"
