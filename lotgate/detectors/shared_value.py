@@ -37,7 +37,8 @@ class SharedValue(Detector):
         about as often; label flips.
     Assumes:
         Columns of many different values are measured: a value comes about as often as those next to it. Trusted rows of
-        each class are drawn like the clean rows of the lot.
+        each class are drawn like the clean rows of the lot; where they are not (lotgate.shift), what is new in it comes
+        to all its classes alike, and no batch is of one class.
     Method:
         Each column of lot and trusted rows with 40 different values or more → its values, and how many times as often
         as the 20 around it each comes (loudness). A value that at least four rows of the lot and one class have, and
@@ -69,7 +70,6 @@ class SharedValue(Detector):
     modalities: ClassVar = frozenset({"table"})
     tasks: ClassVar = frozenset({"classification"})
     needs: ClassVar = frozenset({"trusted", "crossfit"})
-    needs_contradiction: ClassVar = True
     reason: ClassVar = "it has exactly the same value of a column as other rows of its class, and no trusted row has it"
 
     trees: Annotated[int, Field(ge=1, le=1000)] = 60
