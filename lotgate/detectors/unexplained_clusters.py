@@ -79,9 +79,9 @@ class UnexplainedClusters(Detector):
         unless models of trusted rows contradict the labels of three quarters of the members: the probe gives a rare
         style a place of its own too. In a shifted lot this holds of tables as well, and only the contradicted members
         are accused. Where models of trusted rows contradict more than a quarter of a table's labels, rows that they
-        get wrong lie together by nature, and a row scores only where the mean of its p_j is at most .002. The decision
-        rule (lotgate.findings) pays for the many groups: one that holds a share π of the lot
-        needs p_j ≤ π · rate; and it asks this detector last, about groups of which the others left most.
+        get wrong lie together by nature, and a row scores only where the mean of its p_j is at most .002; in a shifted
+        lot none does. The decision rule (lotgate.findings) pays for the many groups: one that holds a share π of the
+        lot needs p_j ≤ π · rate; and it asks this detector last, about groups of which the others left most.
     Cost:
         |clusters| mixtures per class on (N_c, n).
     Source:
@@ -117,7 +117,7 @@ class UnexplainedClusters(Detector):
             groups = tuple(self._groups(evidence, c, int(seed), excess) for c, seed in enumerate(seeds))
         suspect = evidence.suspect
         hard = suspect.modality == "table" and hard_to_tell(evidence.crossfit.contradicted(suspect))
-        return GroupScorer(evidence.probe, excess, groups, -np.log10(SURE) if hard else 0.0, rate=self.rate)
+        return GroupScorer(evidence.probe, excess, groups, _least(hard, evidence.shift.certain), rate=self.rate)
 
     def _groups(self, evidence: Evidence, c: int, seed: int, excess: Excess) -> ClassGroups | None:
         """The mixtures of one class with a p-value per component; None where there is too little to say."""
@@ -223,6 +223,15 @@ class GroupScorer(EvidenceScorer):
                 own[accused] = p[inside[accused]]
             scores[mine] = pooled_evidence(p_values)
         return np.where(scores >= self.least, scores, 0.0)
+
+
+def _least(hard: bool, shifted: bool) -> float:
+    """Evidence that a group needs. In a shifted lot all hangs on contradictions, which where models do not know a table
+    come to what is new as well.
+    """
+    if not hard:
+        return 0.0
+    return float("inf") if shifted else float(-np.log10(SURE))
 
 
 def allowed_strange(trusted: npt.NDArray[np.bool_], least: float) -> float:

@@ -10,6 +10,7 @@ from lotgate.checks import example
 from lotgate.crossfit import CrossFit
 from lotgate.data import Dataset
 from lotgate.detectors.unexplained_clusters import SURE, UnexplainedClusters
+from lotgate.shift import NO_SHIFT, Shift
 
 RNG = np.random.default_rng
 
@@ -33,3 +34,22 @@ def test_rows_that_models_get_wrong_lie_together_by_nature(knowing: bool, tmp_pa
     p = np.concatenate([scorer.p_value(scorer.score(batch)) for batch in evidence.suspect.batches(100)])
     assert p.min() < SURE
     assert ((p > SURE) & (p < 0.05)).any() == knowing
+
+
+class Contradicting(CrossFit):
+    """Models of trusted rows that contradict every label."""
+
+    def contradicted(self, dataset: Dataset) -> np.ndarray:
+        return np.ones(len(dataset), bool)
+
+
+def test_in_a_shifted_lot_that_models_do_not_know_no_group_is_told(tmp_path: Path) -> None:
+    """There a group is told by its contradictions, and models contradict what is new as well."""
+    evidence = example(tmp_path, "outliers").evidence
+    assert evidence.crossfit is not None
+    known = evidence.crossfit
+    unknowing = replace(evidence, crossfit=Contradicting(known.learned, known.vouched, known.sifted))
+    for shift, told in ((NO_SHIFT, True), (Shift(0.9, 0.01), False)):
+        scorer = UnexplainedClusters().fit(replace(unknowing, shift=shift), RNG(0))
+        p = np.concatenate([scorer.p_value(scorer.score(batch)) for batch in evidence.suspect.batches(100)])
+        assert bool(p.min() < SURE) == told
