@@ -21,7 +21,7 @@ from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
-from lotgate.firmness import beyond_chance, hard_to_tell, oftener_contradicted, stand_out
+from lotgate.firmness import beyond_chance, firm, hard_to_tell, oftener_contradicted, stand_out
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.statements import Statement, statement_of
@@ -238,7 +238,10 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     unseen = _unseen(detector, evidence)
     scores = score_all(scorer, unseen) if unseen else NO_SCORES
     lot, known = _beside_trusted(findings["p_value"].to_numpy(np.float64), scorer, scores, unseen, evidence)
-    findings = findings.assign(p_value=in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values)
+    p_values = in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values
+    if shifted and detector.log_odds and evidence.suspect.modality == "image":
+        p_values = np.where(firm(findings["score"].to_numpy(np.float64)), p_values, 1.0)
+    findings = findings.assign(p_value=p_values)
     if known is None:
         return Judgement(findings)
     unjudged = _unjudged(known, evidence.suspect)

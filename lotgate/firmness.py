@@ -15,6 +15,7 @@ from lotgate.policy import Mask, best_limit
 from lotgate.surplus import ALONE, EVEN, LEVEL, MOST_CLEAN, Floats, Ranked
 
 FIRM = 1 / 3  # rows that are contradicted firmly, as a share of those that are contradicted less firmly, at least
+LEAST_FIRM = 1 / 10  # of the confirmed rows of a shifted lot, which contradicted ones must surpass
 UNKNOWN = 1 / 4  # share of contradicted rows from which on models do not know the labels of a table
 OFTENER = 0.05  # how often chance may contradict a clean lot so much oftener than its trusted rows
 
@@ -31,6 +32,17 @@ def stand_out(scores: Floats) -> bool:
         return False
     firm = int((contradicted >= np.median(confirmed)).sum())
     return firm >= FIRM * (len(contradicted) - firm)
+
+
+def firm(scores: Floats) -> Mask:
+    """(N,) which rows of images are contradicted as firmly as nine of ten others are confirmed: in a shifted lot models
+    err oftener than on trusted rows, at all levels of their p-values, but not firmly.
+
+    Args:
+        scores: (N,) log-odds against each row's label, > 0 where it is contradicted.
+    """
+    confirmed = -scores[scores < 0]
+    return scores >= np.quantile(confirmed, LEAST_FIRM) if len(confirmed) else np.zeros(len(scores), bool)
 
 
 def hard_to_tell(contradicted: Mask) -> bool:

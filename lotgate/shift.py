@@ -28,6 +28,7 @@ from lotgate.pixels import PASS_BATCH
 from lotgate.texture import impression
 
 SHIFT = Path("work/crossfit/shift.json")
+EVEN = 0.5
 ALIKE = 0.53  # chance up to which 6% of poison in the rest of the classes may be what exceeds trusted rows
 LOOK_ALIKE = 0.65  # the same for looks: a tenth of poison and twice as many covers of it
 CERTAIN = 1.5  # standard errors above that: a rare class leaves few rows to compare
@@ -62,8 +63,11 @@ class Shift:
 
     @property
     def certain(self) -> bool:
-        """Whether the lot is not drawn like the trusted set, by more than poison and chance explain."""
-        return self.least > ALIKE or self.looks_different
+        """Whether the lot is not drawn like the trusted set, by more than poison and chance explain: by one of both, or
+        by either in part.
+        """
+        looks = EVEN if self.looks is None else self.looks
+        return _part(self.least, ALIKE) + _part(looks, LOOK_ALIKE) > 1
 
     @property
     def looks_different(self) -> bool:
@@ -72,6 +76,11 @@ class Shift:
 
 
 NO_SHIFT = Shift()
+
+
+def _part(chance: float, limit: float) -> float:
+    """Which part of the way from even to the limit a chance goes."""
+    return max(0.0, chance - EVEN) / (limit - EVEN)
 
 
 def measure_shift(crossfit: CrossFit, suspect: Dataset, vetted: Sequence[Dataset]) -> Shift:

@@ -12,7 +12,7 @@ from lotgate.checks import example
 from lotgate.data import Batch, Dataset
 from lotgate.detector import CalibratedScorer, Judgement, Scores, calibrated, judge
 from lotgate.detectors.disagreement import Disagreement
-from lotgate.firmness import beyond_chance, oftener_contradicted, stand_out
+from lotgate.firmness import beyond_chance, firm, oftener_contradicted, stand_out
 from lotgate.surplus import Ranked
 
 RNG = np.random.default_rng
@@ -127,3 +127,9 @@ def test_weak_contradictions_count_if_models_of_trusted_rows_alone_see_them(
     found, planted = judged(tmp_path, np.linspace(2.5, 4, 80), vouching=vouching)
     p = found.findings.set_index("sample_id")["p_value"]
     assert (p[planted] < 0.05).all() if accused else (p == 1).all()
+
+
+def test_rows_are_firmly_contradicted_beside_how_others_are_confirmed() -> None:
+    scores = np.array([*-np.arange(1.0, 11.0), 1.0, 1.8, 2.0, 9.0])
+    assert firm(scores)[10:].tolist() == [False, False, True, True]
+    assert not firm(scores)[:10].any() and not firm(np.array([1.0, 2.0])).any()
