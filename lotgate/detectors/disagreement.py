@@ -63,6 +63,8 @@ class Disagreement(Detector):
         those with s > 0 stand out: at most a quarter of the lot, and a quarter of them contradicted as firmly as half
         of the others are confirmed; or where they are more than trusted rows explain (p ≤ .005) and models of trusted
         rows alone contradict the lot oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
+        Of images in a lot that is not drawn like the trusted rows, on which models err oftener, only those count that
+        are contradicted as firmly as nine of ten others are confirmed.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and
         of few of these folds × (folds − 1) / 2 smaller ones; kinds that earned no say there are not trained again.
