@@ -238,16 +238,15 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     unseen = _unseen(detector, evidence)
     scores = score_all(scorer, unseen) if unseen else NO_SCORES
     lot, known = _beside_trusted(findings["p_value"].to_numpy(np.float64), scorer, scores, unseen, evidence)
-    p_values = in_shifted_lot(lot.p_values, detector, evidence) if shifted else lot.p_values
-    if shifted and detector.log_odds and evidence.suspect.modality == "image":
-        p_values = np.where(firm(findings["score"].to_numpy(np.float64)), p_values, 1.0)
+    scored = findings["score"].to_numpy(np.float64)
+    p_values = in_shifted_lot(lot.p_values, scored, detector, evidence) if shifted else lot.p_values
     findings = findings.assign(p_value=p_values)
     if known is None:
         return Judgement(findings)
     unjudged = _unjudged(known, evidence.suspect)
-    if detector.log_odds and _knows_nothing(found := findings["score"].to_numpy(np.float64), lot, known, evidence):
+    if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
-        unjudged = evidence.suspect.classes if hard_to_tell(found > 0) else unjudged
+        unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -315,13 +314,17 @@ def _classes(datasets: Sequence[Dataset]) -> npt.NDArray[np.int64]:
     return np.asarray(y, np.int64) if datasets[0].task == "classification" else np.zeros(len(y), np.int64)
 
 
-def in_shifted_lot(p_values: Scores, detector: Detector, evidence: Evidence) -> Scores:
-    """(N,) p-values of the suspect samples as they count in a lot that is not drawn like the trusted rows."""
-    corrected = fit_null(p_values).p_value(p_values) if detector.own_null else p_values
-    if not detector.needs_contradiction:
-        return corrected
-    assert evidence.crossfit is not None  # without it no shift is measured
-    return np.where(evidence.crossfit.contradicted(evidence.suspect), corrected, 1.0)
+def in_shifted_lot(p_values: Scores, scores: Scores, detector: Detector, evidence: Evidence) -> Scores:
+    """(N,) p-values of the suspect samples, which have these scores, as they count in a lot that is not drawn like the
+    trusted rows.
+    """
+    counts = np.ones(len(p_values), bool)
+    if detector.log_odds and evidence.suspect.modality == "image":
+        counts &= firm(scores)
+    if detector.needs_contradiction:
+        assert evidence.crossfit is not None  # without it no shift is measured
+        counts &= evidence.crossfit.contradicted(evidence.suspect)
+    return np.where(counts, fit_null(p_values).p_value(p_values) if detector.own_null else p_values, 1.0)
 
 
 def score_dataset(name: str, scorer: Scorer, dataset: Dataset) -> pd.DataFrame:

@@ -98,7 +98,8 @@ def repeats(x: FloatArray, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[lis
 
 def _of_column(index: int, column: Column, y: npt.NDArray[np.int64], trusted: Mask) -> tuple[list[Repeat], int]:
     n_values, found, asked = len(column.values), [], 0
-    all_rows, of_lot = (np.bincount(column.place[rows], minlength=n_values) for rows in (trusted >= 0, ~trusted))
+    all_rows = np.bincount(column.place, minlength=n_values)
+    of_lot = np.bincount(column.place[~trusted], minlength=n_values)
     for c in np.unique(y[~trusted]):
         own = y == c
         counts = np.bincount(column.place[own & ~trusted], minlength=n_values)

@@ -99,7 +99,7 @@ def least_looks(suspect: Dataset, vetted: Sequence[Dataset]) -> float:
     """Shift.looks: of a model that tells lot and trusted samples apart, out of fold."""
     some = [_some(d) for d in (suspect, *(d for d in vetted if len(d)))]
     images = suspect.modality == "image"
-    batches = [batch.x for d in some for batch in d.batches(PASS_BATCH)]
+    batches = (batch.x for d in some for batch in d.batches(PASS_BATCH))  # one at a time: images are many numbers
     x = np.concatenate([impression(x) if images else x for x in batches]).astype(np.float64)
     y, folds = np.concatenate([d.y for d in some]), fold_of(np.concatenate([d.ids for d in some]), FOLDS, SALT)
     mine, scores = np.arange(len(x)) < len(some[0]), np.zeros(len(x))
@@ -147,6 +147,9 @@ def shift_checks(shift: Shift) -> tuple[Check, ...]:
         "lot and trusted set drawn alike", shift.least, ALIKE,
         "how often a sample of the lot gains more from its companions than a trusted one does",
     )  # fmt: skip
+    if shift.certain and drawn.passed and not shift.looks_different:
+        together = "near its limit, as is how alike they look: both together are a sign"
+        drawn = drawn.model_copy(update={"passed": False, "detail": together})
     if shift.looks is None:
         return (drawn,)
     name, how = (

@@ -58,6 +58,8 @@ def test_one_poisoned_class_is_no_shift_and_another_batch_is() -> None:
 def test_a_little_of_both_is_as_much_as_one() -> None:
     assert not Shift(0.52, 0.0).certain and not Shift(looks=0.6).certain and Shift(0.52, 0.0, 0.6).certain
     assert not Shift(0.2, 0.0, 0.64).certain  # the one does not speak against the other
+    (drawn, looks) = shift_checks(Shift(0.52, 0.0, 0.6))
+    assert not drawn.passed and "together" in drawn.detail and looks.passed  # a check says what the decision says
 
 
 def test_chance_alone_is_rarely_a_shift() -> None:
