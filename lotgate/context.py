@@ -1,6 +1,7 @@
 """Context: earlier releases that are judged together with a lot, so that poison cannot hide by coming slowly.
 
     lot + releases ─read_context→ union (work/union) ─gather … decide→ its verdicts ─part→ the lot's | the others'
+    lot ───────────────────────────────────────────── gather … decide→ its verdicts ─heard_twice→ ↑
 
 Every detector sees the union as one dataset and cannot tell who is who; only the verdicts are parted again. A sample
 that the lot (or a release named before) delivers again, content and label alike, is judged once, there: a copy in
@@ -28,6 +29,8 @@ from lotgate.ingest.store import new_store
 from lotgate.release import release_name
 
 LOT = "lot"
+UNION = Path("work/union/dataset.json")
+TOGETHER = "with earlier lots: "  # before the reason of what the lot alone does not show
 CHUNK = 1024  # samples copied at once
 ACTION = "give a version of the same dataset as the lot, whole and untouched, or leave this one out"
 CONTENT = ["content_sha256", "label"]
@@ -89,6 +92,11 @@ def read_context(
     return union
 
 
+def has_union(run: Path) -> bool:
+    """Whether earlier releases are judged with this lot."""
+    return (run / UNION).exists()
+
+
 def load_union(run: Path, excluded: Collection[str]) -> Dataset | None:
     """The union of a run; None for a lot that is judged alone. Its manifest has `origin`, LOT or the release's name,
     and `twin`, the id under which a repeated sample is judged, else "".
@@ -96,10 +104,9 @@ def load_union(run: Path, excluded: Collection[str]) -> Dataset | None:
     Args:
         excluded: samples of the lot that the contract quarantined, so that nobody is judged under their ids.
     """
-    folder = run / "work/union"
-    if not (folder / "dataset.json").exists():
+    if not has_union(run):
         return None
-    union = Dataset.load(folder)
+    union = Dataset.load((run / UNION).parent)
     if PLACE not in union.manifest:  # of an earlier version, which did not note it
         return union
     return replace(union, manifest=_without_orphans(union.manifest, excluded))
@@ -121,6 +128,25 @@ def _without_orphans(manifest: pd.DataFrame, excluded: Collection[str]) -> pd.Da
     found.loc[alone, "row"] = found.loc[alone, PLACE]
     found.loc[alone, "defect"] = None
     return found
+
+
+def heard_twice(judged: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts of the union in which a sample of the lot is quarantined where either sitting quarantines it.
+
+    Args:
+        judged: verdicts of every row of the union's manifest. alone: of the lot by itself.
+
+    Returns:
+        `judged`, with the reasons of the lot alone where it has any, and the higher of both scores.
+    """
+    found, mine = judged.set_index("sample_id"), alone.set_index("sample_id")
+    theirs = found.loc[mine.index]
+    reasons = theirs["reasons"].where(theirs["reasons"] == "", TOGETHER + theirs["reasons"])
+    quarantined = mine["action"] == "quarantine"
+    found.loc[mine.index, "action"] = mine["action"].where(quarantined, theirs["action"])
+    found.loc[mine.index, "score"] = np.maximum(mine["score"], theirs["score"])
+    found.loc[mine.index, "reasons"] = mine["reasons"].where(quarantined, reasons)
+    return found.reset_index()
 
 
 def part_verdicts(judged: pd.DataFrame, lot: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -83,6 +83,16 @@ def gate_verdicts(
     return GateResult(checks=checks)
 
 
+def gate_context(
+    findings: pd.DataFrame, scanned_ids: Sequence[str], voters: Sequence[str], policy: Policy
+) -> tuple[Check, ...]:
+    """Judges what the detectors found in the lot and its context together, as `gate_verdicts` does of the lot alone."""
+    limits = policy.model_dump() | {"voters": list(voters), "samples": len(set(scanned_ids))}
+    found = _judged_findings(findings, scanned_ids, voters)
+    checks = judge_table("findings", found, limits, {}, trusted=True, docs=None)
+    return tuple(check.model_copy(update={"name": check.name.replace(":", " with context:", 1)}) for check in checks)
+
+
 def _judged_findings(findings: pd.DataFrame, scanned_ids: Sequence[str], voters: Sequence[str]) -> pd.DataFrame:
     frame = findings[[column for column in FINDINGS_COLUMNS if column in findings]].reset_index(drop=True)
     wanted = frame.get("sample_id", pd.Series(dtype=object)).isin(set(scanned_ids))

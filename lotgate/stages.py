@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,22 +17,43 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lotgate.context import Context, context_check, context_words, load_union, part_verdicts, read_context, summarise
+from lotgate.context import (
+    Context,
+    context_check,
+    context_words,
+    heard_twice,
+    load_union,
+    part_verdicts,
+    read_context,
+    summarise,
+)
 from lotgate.contract import contract as make_contract
-from lotgate.crossfit import CrossFit, load_crossfit, map_answers, train_crossfit
+from lotgate.crossfit import map_answers, train_crossfit
 from lotgate.data import Dataset, Pool
 from lotgate.detector import Evidence, judge
 from lotgate.errors import ContextError, InputError, LotError, TrustedError
 from lotgate.files import write_table, write_text
 from lotgate.findings import Check, Decision, GateResult, findings_frame, outcome
 from lotgate.findings import decide as make_verdicts
-from lotgate.gate import gate_contract, gate_verdicts
+from lotgate.gate import gate_context, gate_contract, gate_verdicts
 from lotgate.pair import read_pair
-from lotgate.probe import Probe, Say, load_probe, map_features, n_outputs, train_probe
+from lotgate.probe import Probe, Say, load_network, map_features, n_outputs, train_probe
 from lotgate.report import report as write_report
-from lotgate.run_folder import CHECKPOINTS, CONTEXT_VERDICTS, abandon_run, close_run, open_run
+from lotgate.run_folder import CONTEXT_VERDICTS, abandon_run, close_run, open_run
 from lotgate.settings import BY_NAME, Settings
-from lotgate.shift import NO_SHIFT, load_shift, measure_shift, save_shift, shift_checks, shift_words
+from lotgate.shift import load_shift, measure_shift, save_shift, shift_checks, shift_words
+from lotgate.sittings import (
+    WITH_CONTEXT,
+    Sitting,
+    alone,
+    generator,
+    load_datasets,
+    load_evidence,
+    load_trusted,
+    sittings,
+    split,
+    stores,
+)
 from lotgate.statements import load_statements, save_statement
 from lotgate.versions import versions
 from lotgate.vetting import (
@@ -46,15 +66,12 @@ from lotgate.vetting import (
     load_unjudged,
     note_words,
     save_doubt,
-    split_trusted,
     unjudged_check,
     unjudged_words,
-    without_doubted,
 )
 
 log = logging.getLogger("lotgate")
 
-CONTEXT_FINDINGS = Path("work/context_findings.parquet")
 STATEMENTS = Path("work/statements")
 HEARD = frozenset(name for detector in BY_NAME.values() for name in detector.hears)
 
@@ -109,30 +126,41 @@ def contract(run: Path, settings: Settings) -> GateResult:
 
 
 def gather(run: Path, settings: Settings) -> Path:
-    """Trains the probe, its twin and the cross-fitted models, and maps what they say → work/probe, twin, crossfit."""
+    """Trains the probe, its twin and the cross-fitted models, and maps what they say → work/probe, twin, crossfit; with
+    context once more of the union (lotgate.sittings).
+    """
     with timed(run, "gather"):
-        evidence = split(run, settings)
-        suspect = evidence.suspect
-        if len(suspect) < 2:
-            raise LotError(
-                "fewer than two samples are left to screen after the contract",
-                where=run / "exclusions.parquet",
-                action="read the reasons there and deliver the lot again",
-            )
-        shared = {"lot": suspect}
-        if evidence.trusted is not None:
-            shared["trusted"] = load_trusted(run).usable()
-        both = Pool(
-            (suspect, *evidence.vetted)
-        )  # trained alike on both kinds, the probe treats clean rows of both alike
-        probe = train_probe(both, settings.probe, generator(settings, "probe"), _say("probe"))
-        map_features(probe, shared, run / "work/probe")
-        if evidence.trusted is not None:
-            twin = train_probe(evidence.trusted, settings.probe, generator(settings, "twin"), _say("twin"))
-            map_features(twin, shared, run / "work/twin")
-            if suspect.task == "classification":
-                _crossfit(run, evidence, shared, settings)
+        for sitting in sittings(run):
+            _gather(sitting, settings)
         return run / "work/probe"
+
+
+def _gather(sitting: Sitting, settings: Settings) -> None:
+    evidence, work = split(sitting, settings), sitting.at / "work"
+    suspect = evidence.suspect
+    if len(suspect) < 2:
+        raise LotError(
+            "fewer than two samples are left to screen after the contract",
+            where=sitting.run / "exclusions.parquet",
+            action="read the reasons there and deliver the lot again",
+        )
+    shared = {"lot": suspect}
+    if evidence.trusted is not None:
+        shared["trusted"] = load_trusted(sitting.run).usable()
+    both = Pool((suspect, *evidence.vetted))  # trained alike on both kinds, the probe treats clean rows of both alike
+    probe = train_probe(both, settings.probe, generator(settings, "probe"), _say("probe"))
+    map_features(probe, shared, work / "probe")
+    if evidence.trusted is not None:
+        map_features(_twin(sitting, evidence.trusted, settings), shared, work / "twin")
+        if suspect.task == "classification":
+            _crossfit(sitting, evidence, shared, settings)
+
+
+def _twin(sitting: Sitting, trusted: Dataset, settings: Settings) -> Probe:
+    """The model of trusted rows alone, which is the same in every sitting of a lot."""
+    if sitting.with_context:
+        return load_network(sitting.run / "work/twin", settings.probe, trusted.shape, n_outputs(trusted))
+    return train_probe(trusted, settings.probe, generator(settings, "twin"), _say("twin"))
 
 
 def detectors_for(run: Path, settings: Settings) -> list[str]:
@@ -143,59 +171,62 @@ def detectors_for(run: Path, settings: Settings) -> list[str]:
 
 
 def detect(run: Path, detector: str, settings: Settings) -> Path:
-    """Fits one detector and scores the lot → work/findings/<detector>.parquet.
+    """Fits one detector and scores the lot, and what is on trial with it → work/findings/<detector>.parquet.
 
     A detector that fails leaves `<detector>.error` with the reason instead, and the gate turns that into a failed
     check: a crashed scan is never a skipped one.
     """
     with timed(run, detector):
-        folder = run / "work/findings"
-        for suffix in ("parquet", "json", "error"):  # of an earlier fit: beside a failure they would vote
-            (folder / f"{detector}.{suffix}").unlink(missing_ok=True)
-        statement = run / STATEMENTS / f"{detector}.npz"
-        statement.unlink(missing_ok=True)
-        try:
-            made = settings.detector(detector)
-            if "checkpoint" in type(made).model_fields:
-                made = made.model_copy(update={"checkpoint": run / CHECKPOINTS / detector})
-            evidence = load_evidence(run, settings)
-            heard = load_statements(run / STATEMENTS, made.hears, _stores(evidence))
-            evidence = replace(evidence, statements=heard)
-            made.require(evidence)
-            scorer = made.fit(evidence, generator(settings, detector))
-            judged = judge(made, scorer, evidence)
-        except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
-            log.error("%s failed: %s", detector, error)
-            return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
-        threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
-        said = {"threshold": threshold, "unjudged": judged.unjudged, "notes": getattr(scorer, "notes", ())}
-        write_text(folder / f"{detector}.json", json.dumps(said))
-        if judged.statement is not None and detector in HEARD:
-            save_statement(judged.statement, statement, _stores(evidence))
-        return write_table(folder / f"{detector}.parquet", judged.findings)
+        written = [_detect(sitting, detector, settings) for sitting in sittings(run)]
+        return next((path for path in written if path.suffix == ".error"), written[0])
+
+
+def _detect(sitting: Sitting, detector: str, settings: Settings) -> Path:
+    folder, statements = sitting.at / "work/findings", sitting.at / STATEMENTS
+    for suffix in ("parquet", "json", "error"):  # of an earlier fit: beside a failure they would vote
+        (folder / f"{detector}.{suffix}").unlink(missing_ok=True)
+    statement = statements / f"{detector}.npz"
+    statement.unlink(missing_ok=True)
+    try:
+        made = settings.detector(detector)
+        if "checkpoint" in type(made).model_fields:
+            made = made.model_copy(update={"checkpoint": sitting.checkpoints / detector})
+        evidence = load_evidence(sitting, settings)
+        evidence = replace(evidence, statements=load_statements(statements, made.hears, stores(evidence)))
+        made.require(evidence)
+        scorer = made.fit(evidence, generator(settings, detector))
+        judged = judge(made, scorer, evidence)
+    except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
+        log.error("%s failed: %s", detector, error)
+        return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
+    threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
+    said = {"threshold": threshold, "unjudged": judged.unjudged, "notes": getattr(scorer, "notes", ())}
+    write_text(folder / f"{detector}.json", json.dumps(said))
+    if judged.statement is not None and detector in HEARD:
+        save_statement(judged.statement, statement, stores(evidence))
+    return write_table(folder / f"{detector}.parquet", judged.findings)
 
 
 def decide(run: Path, settings: Settings) -> Path:
     """Findings → one verdict per sample → findings.parquet, verdicts.parquet, context_verdicts.parquet.
 
-    With context the rule is applied to the union; then the verdicts, and the findings, are parted.
+    With context the rule is applied twice, to the lot and to the union, and a sample goes where either sends it; then
+    the verdicts are parted.
     """
     with timed(run, "decide"):
         findings = _findings(run)
         words = {name: detector.reason for name, detector in BY_NAME.items()}
         manifest, exclusions = (pd.read_parquet(run / f"{name}.parquet") for name in ("manifest", "exclusions"))
-        for left in (CONTEXT_VERDICTS, CONTEXT_FINDINGS):
-            (run / left).unlink(missing_ok=True)
+        (run / CONTEXT_VERDICTS).unlink(missing_ok=True)
         union = load_union(run, set(exclusions["sample_id"]))
         if union is None or findings.empty:  # alone, or stopped before any model: nothing is known of the context
             verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
         else:
-            judged = make_verdicts(findings, union.manifest, exclusions, settings.policy, words)
-            verdicts, earlier = part_verdicts(judged, manifest)
+            by_itself = make_verdicts(findings, manifest, exclusions, settings.policy, words)
+            together = _findings(run / WITH_CONTEXT)
+            judged = make_verdicts(together, union.manifest, exclusions, settings.policy, words)
+            verdicts, earlier = part_verdicts(heard_twice(judged, by_itself), manifest)
             write_table(run / CONTEXT_VERDICTS, earlier)
-            mine = findings["sample_id"].isin(set(manifest["sample_id"]))
-            write_table(run / CONTEXT_FINDINGS, findings[~mine].reset_index(drop=True))
-            findings = findings[mine].reset_index(drop=True)
         write_table(run / "findings.parquet", findings)
         return write_table(run / "verdicts.parquet", verdicts)
 
@@ -206,10 +237,15 @@ def gate(run: Path, settings: Settings) -> GateResult:
         suspect = Dataset.load(run / "work/lot")
         voters = [name for name in settings.policy.voters if not _skipped(settings, name, suspect)]
         result = gate_verdicts(
-            _judged_findings(run), pd.read_parquet(run / "verdicts.parquet"),
-            list(suspect.ids), list(split(run, settings).suspect.ids), voters, settings.policy, run / "data_docs",
+            pd.read_parquet(run / "findings.parquet"), pd.read_parquet(run / "verdicts.parquet"),
+            list(suspect.ids), list(split(alone(run), settings).suspect.ids), voters, settings.policy,
+            run / "data_docs",
         )  # fmt: skip
-        crashed = sorted((run / "work/findings").glob("*.error"))
+        checks = result.checks
+        for sitting in sittings(run)[1:]:
+            on_trial = list(split(sitting, settings).suspect.ids)
+            checks += gate_context(_findings(sitting.at), on_trial, voters, settings.policy)
+        crashed = sorted(path for each in sittings(run) for path in (each.at / "work/findings").glob("*.error"))
         failed = tuple(
             Check(
                 name=f"findings: a result of {file.stem}", passed=False, observed="none", limit="one",
@@ -217,7 +253,7 @@ def gate(run: Path, settings: Settings) -> GateResult:
             )
             for file in crashed
         )  # fmt: skip
-        result = GateResult(checks=(*failed, *result.checks))
+        result = GateResult(checks=(*failed, *checks))
         write_text(run / "gate.json", result.model_dump_json(indent=1))
         return result
 
@@ -233,7 +269,7 @@ def conclude(run: Path, settings: Settings, dataset: str = "", lot: str = "") ->
     if (shift := load_shift(run)) is not None:
         doubt, unjudged = load_doubt(run), load_unjudged(run, settings.policy.voters)
         checks = (*checks, *shift_checks(shift), doubt_check(doubt), unjudged_check(unjudged))
-        notes = load_notes(run, settings.policy.voters)
+        notes = _notes(run, settings.policy.voters)
         reasons = (*reasons, *shift_words(shift), *doubt_words(doubt), *unjudged_words(unjudged), *note_words(notes))
     judged = run / CONTEXT_VERDICTS
     context = summarise(run, pd.read_parquet(judged) if judged.exists() else None)
@@ -295,44 +331,6 @@ def screen(
     return decision
 
 
-def load_datasets(run: Path) -> tuple[Dataset, Dataset | None]:
-    """The lot and the trusted set as ingested, unreadable samples included."""
-    trusted = load_trusted(run) if (run / "work/trusted/dataset.json").exists() else None
-    return Dataset.load(run / "work/lot"), trusted
-
-
-def load_trusted(run: Path) -> Dataset:
-    """The trusted set as ingested."""
-    return Dataset.load(run / "work/trusted")
-
-
-def split(run: Path, settings: Settings) -> Evidence:
-    """Evidence without probes: what the contract left of the lot, its context, and the trusted set in two parts."""
-    lot, vetted = load_datasets(run)
-    excluded = set(pd.read_parquet(run / "exclusions.parquet")["sample_id"])
-    suspect = (load_union(run, excluded) or lot).usable()
-    suspect = suspect.select([i for i in suspect.ids if i not in excluded])
-    if vetted is None:
-        return Evidence(suspect)
-    reference, heldout = split_trusted(vetted.usable(), settings.heldout_rate, generator(settings, "split"))
-    return Evidence(suspect, reference, heldout)
-
-
-def load_evidence(run: Path, settings: Settings) -> Evidence:
-    """Everything detectors may look at, from the files of the steps before."""
-    evidence = split(run, settings)
-    probe = _load_probe(run / "work/probe", settings, evidence)
-    twin = None if evidence.trusted is None else _load_probe(run / "work/twin", settings, evidence)
-    crossfit = _load_crossfit(run / "work/crossfit", settings, evidence)
-    found = replace(evidence, probe=probe, twin=twin, crossfit=crossfit, shift=load_shift(run) or NO_SHIFT)
-    return without_doubted(found, load_doubt(run))
-
-
-def generator(settings: Settings, step: str) -> np.random.Generator:
-    """The generator of one step: the same seed gives the same draws, whichever other steps ran."""
-    return np.random.default_rng([settings.seed, zlib.crc32(step.encode())])
-
-
 @contextmanager
 def timed(run: Path, step: str) -> Iterator[None]:
     """Notes how many seconds the step took, under work/seconds/."""
@@ -344,32 +342,16 @@ def timed(run: Path, step: str) -> Iterator[None]:
     log.info("%s: %.1f s", step, seconds)
 
 
-def _crossfit(run: Path, evidence: Evidence, shared: dict[str, Dataset], settings: Settings) -> None:
+def _crossfit(sitting: Sitting, evidence: Evidence, shared: dict[str, Dataset], settings: Settings) -> None:
     """Trains the cross-fitted models and maps their answers → work/crossfit."""
     vetted = evidence.vetted
     trained = train_crossfit(
         evidence.suspect, vetted, settings.probe, generator(settings, "crossfit"), _say("crossfit")
     )
-    mapped = map_answers(trained, shared, run / "work/crossfit")
-    save_shift(shift := measure_shift(mapped, evidence.suspect, vetted), run)
-    save_doubt(NO_DOUBT if shift.looks_different else doubt_labels(mapped, vetted), run)  # models learned from the lot
-
-
-def _load_probe(folder: Path, settings: Settings, evidence: Evidence) -> Probe:
-    like = evidence.suspect
-    return load_probe(folder, settings.probe, like.shape, n_outputs(like), _stores(evidence))
-
-
-def _load_crossfit(folder: Path, settings: Settings, evidence: Evidence) -> CrossFit | None:
-    if evidence.trusted is None or evidence.suspect.task != "classification":
-        return None
-    return load_crossfit(folder, settings.probe, evidence.suspect, _stores(evidence))
-
-
-def _stores(evidence: Evidence) -> dict[str, Path]:
-    """Where the decoded samples lie, by the names that maps are saved under."""
-    stores = {"lot": evidence.suspect.store}
-    return stores if evidence.trusted is None else {**stores, "trusted": evidence.trusted.store}
+    mapped = map_answers(trained, shared, sitting.at / "work/crossfit")
+    save_shift(shift := measure_shift(mapped, evidence.suspect, vetted), sitting.at)
+    doubt = NO_DOUBT if shift.looks_different else doubt_labels(mapped, vetted)  # models learned from those on trial
+    save_doubt(doubt, sitting.at)
 
 
 def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:
@@ -383,17 +365,17 @@ def _say(step: str) -> Say:
     return lambda words: log.info("%s: %s", step, words)
 
 
-def _findings(run: Path) -> pd.DataFrame:
-    """What every detector left, context included."""
-    files = sorted((run / "work/findings").glob("*.parquet"))
+def _findings(at: Path) -> pd.DataFrame:
+    """What every detector left in one sitting, all on trial included."""
+    files = sorted((at / "work/findings").glob("*.parquet"))
     empty = findings_frame(nothing := np.array([]), "", nothing, nothing, nothing)
     return pd.concat([pd.read_parquet(f) for f in files], ignore_index=True) if files else empty
 
 
-def _judged_findings(run: Path) -> pd.DataFrame:
-    """What was decided on: of the lot, and of its context where it has one."""
-    paths = [path for path in (run / "findings.parquet", run / CONTEXT_FINDINGS) if path.exists()]
-    return pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+def _notes(run: Path, voters: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """By voter, what its groups share, in words: of the lot alone, or else with its context."""
+    heard = [load_notes(each.at, voters) for each in sittings(run)]
+    return {name: next((said[name] for said in heard if said.get(name)), ()) for name in voters}
 
 
 def _gates(run: Path) -> list[str]:

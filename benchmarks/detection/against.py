@@ -7,6 +7,7 @@ import pandas as pd
 from benchmarks.detection.standing import CASE
 
 CRAFTED = ("critic_evasion", "critic_evasion_wide", "adaptive_blend", "adaptive_patch", "trusted_copy")
+WITH_OTHERS = ("slow_drip", "after_clean", "after_clean_tables")
 AIMED_AT = ("de_pois", "activation_clustering", "spectral_signatures")
 
 
@@ -28,8 +29,9 @@ def where_a_peer_is_ahead(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 
 def attacks_on_the_gate(rows: pd.DataFrame) -> pd.DataFrame:
-    """Spoiled trusted rows, slow drips, copies, and poison made against a detector, with the F1 of those aimed at."""
-    part = rows[(rows["poisoned_trusted"] > 0) | rows["group"].eq("slow_drip") | rows["attack"].isin(CRAFTED)]
+    """Spoiled trusted rows, lots with others before them, copies, and poison made against a detector, with the F1 of
+    those aimed at."""
+    part = rows[(rows["poisoned_trusted"] > 0) | rows["group"].isin(WITH_OTHERS) | rows["attack"].isin(CRAFTED)]
     own = part[part["method"] == "lotgate"].groupby(CASE)
     table = own[["tpr", "fpr", "f1", "context_tpr", "context_fpr"]].mean().join(own.size().rename("lots"))
     for detector in AIMED_AT:

@@ -24,7 +24,8 @@ class Data(BaseModel):
         of: the dataset itself, where this entry is a part of it under another name.
         classes: keep only these class indices; empty for all.
         halves: tune draws from one half of the rows and report from the other, so that they share no sample.
-        earlier: lots of the same size and attack that came before, unfiltered, and are given as context.
+        earlier: lots of the same size and attack that came before, unfiltered, and are given as context. clean_before:
+            nothing is planted in them, whatever is planted in the lot.
         drawn_as: the dataset whose draws this one repeats, so that both have the very same lots.
         in_order: lot and trusted set are neighbouring stretches of the file, class by class, from a random start: other
             writers, another week. The clean rows of both are then not drawn alike.
@@ -37,6 +38,7 @@ class Data(BaseModel):
     classes: tuple[int, ...] = ()
     halves: bool = False
     earlier: Annotated[int, Field(ge=0, le=20)] = 0
+    clean_before: bool = False
     drawn_as: str = ""
     in_order: bool = False
     test: int = 1000

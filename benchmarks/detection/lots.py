@@ -93,11 +93,14 @@ def _truth(written: pd.DataFrame, poisoned: Planted) -> Truth:
 def _earlier(
     case: Case, samples: Samples, rows: Rows, trusted: tuple[FloatArray, npt.NDArray[Any]], folder: Path
 ) -> tuple[tuple[Context, ...], dict[str, Truth]]:
-    """Lots that came before and were not filtered, each planted by a draw of its own with the same trigger."""
+    """Lots that came before and were not filtered, each planted by a draw of its own with its trigger, or clean."""
     context, known = [], {}
+    before = (
+        case.model_copy(update={"attack": "none", "rate": 0.0, "parameters": {}}) if case.data.clean_before else case
+    )
     for k, mine in enumerate(np.split(rows, case.data.earlier) if case.data.earlier else ()):
         x, y = samples.take(mine)
-        poisoned = _plant(case.model_copy(update={"seed": case.seed + 1000 * (k + 1)}), x, y, *trusted, samples)
+        poisoned = _plant(before.model_copy(update={"seed": case.seed + 1000 * (k + 1)}), x, y, *trusted, samples)
         truth = write_part(folder / f"earlier{k + 1}", poisoned.x, poisoned.y, poisoned.planted, samples)
         suffix, target = ("", None) if samples.is_image else (".csv", TARGET)
         context.append(Context(case.dataset, k + 1, folder / f"earlier{k + 1}{suffix}", target))

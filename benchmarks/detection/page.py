@@ -174,9 +174,10 @@ def _on_the_gate(rows: pd.DataFrame) -> str:
     note = (
         "poisoned_trusted: share of the trusted set that carries the same attack. digits_drip: the fifth lot of a "
         "drip, with four earlier ones as context (context_tpr, context_fpr: of their planted and clean rows), "
-        "digits_drip_alone: without. critic_evasion moves patched images until a copy of De-Pois' critic believes in "
-        "them (by 16 of 255 grey levels, wide: by 77); adaptive blend and patch are made against activation clustering "
-        "and spectral signatures; trusted_copy repeats trusted rows under another label."
+        "digits_drip_alone: without; digits_after, breast_cancer_after: with clean lots before it as context, which "
+        "thin out what is planted in it. critic_evasion moves patched images until a copy of De-Pois' critic believes "
+        "in them (by 16 of 255 grey levels, wide: by 77); adaptive blend and patch are made against activation "
+        "clustering and spectral signatures; trusted_copy repeats trusted rows under another label."
     )
     return _section("Attacks on the gate", note, _table(table)) if len(table) else ""
 

@@ -55,7 +55,7 @@ def fingerprint(settings: Settings) -> str:
 def definition(case: Case) -> str:
     """Eight hex digits of what cases.yaml says of a case; of drips and of order only where there is one."""
     unsaid = set() if case.data.earlier or case.data.drawn_as else {"earlier", "drawn_as"}
-    unsaid |= set() if case.data.in_order else {"in_order"}
+    unsaid |= {name for name in ("in_order", "clean_before") if not getattr(case.data, name)}
     words = case.model_dump_json(exclude={"data": unsaid})
     if case.data.halves and case.data.classes:  # rows from when each choice of classes was halved by itself are others
         words += "halved before classes are chosen"

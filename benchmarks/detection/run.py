@@ -26,6 +26,7 @@ from lotgate.data import Dataset
 from lotgate.detector import Evidence
 from lotgate.errors import InputError
 from lotgate.settings import Settings
+from lotgate.sittings import alone, load_evidence, split
 
 Row = dict[str, Any]
 WITHOUT = ("tpr", "fpr", "f1", "flagged_share")
@@ -94,7 +95,7 @@ def run_peers(case: Case, settings: Settings, folder: Path, names: Collection[st
     stages.open_run(folder / "run")
     stages.ingest(folder / "run", lot.lot, lot.trusted, lot.target, "auto", settings)
     stages.contract(folder / "run", settings)
-    rows = _peer_rows(case, lot, stages.split(folder / "run", settings), names)
+    rows = _peer_rows(case, lot, split(alone(folder / "run"), settings), names)
     shutil.rmtree(folder)
     return [_common(case, lot) | row for row in rows]
 
@@ -155,8 +156,8 @@ def _unpaid(screened: Screened, settings: Settings) -> float:
 def _for_peers(run: Path, settings: Settings) -> Evidence:
     """The evidence that Lotgate's detectors have, with every trusted row: that some labels are doubtful it found out
     by itself."""
-    whole = stages.split(run, settings)
-    return replace(stages.load_evidence(run, settings), trusted=whole.trusted, heldout=whole.heldout)
+    whole = split(alone(run), settings)
+    return replace(load_evidence(alone(run), settings), trusted=whole.trusted, heldout=whole.heldout)
 
 
 def _peer_rows(case: Case, lot: Lot, evidence: Evidence, names: Collection[str] | None = None) -> list[Row]:

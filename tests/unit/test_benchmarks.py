@@ -104,6 +104,13 @@ def test_a_slow_drip_is_the_same_lot_with_lots_before_it(tmp_path: Path) -> None
     assert [(len(p), sum(p.values())) for p in planted] == [(60, 3)] * 3
     assert planted[0] != planted[1]
     assert results.definition(cases[0]) != results.definition(cases[1])
+    after = _case(
+        dataset="alone", data=Data(size=60, earlier=3, clean_before=True, drawn_as="digits", test=50), rate=0.05
+    )
+    third = make_lot(after, load("digits"), tmp_path / "after")
+    assert third.truth.planted == first.truth.planted
+    assert [(len(t.planted), sum(t.planted.values())) for t in third.earlier.values()] == [(60, 0)] * 3
+    assert results.definition(after) not in {results.definition(case) for case in cases}
 
 
 def test_halves_give_tune_and_report_different_samples(tmp_path: Path) -> None:

@@ -13,12 +13,22 @@ import pytest
 from PIL import Image
 
 from lotgate import cli, run_folder, stages
-from lotgate.context import LOT, Context, context_check, load_union, part_verdicts, read_context, summarise
+from lotgate.context import (
+    LOT,
+    Context,
+    context_check,
+    heard_twice,
+    load_union,
+    part_verdicts,
+    read_context,
+    summarise,
+)
 from lotgate.data import Dataset
 from lotgate.errors import ContextError, SettingsError
 from lotgate.findings import VERDICTS_COLUMNS, Decision
 from lotgate.ingest import IngestSettings, ingest
 from lotgate.settings import Settings, load_settings
+from lotgate.sittings import WITH_CONTEXT
 from tests.small_lots import digits, snapshot, tumour_lots, write_digits, write_settings
 
 SETTINGS = IngestSettings()
@@ -147,6 +157,32 @@ def test_verdicts_are_parted_and_a_repeated_sample_is_as_suspect_as_its_twin() -
     ]
 
 
+def test_a_sample_that_either_sitting_quarantines_is_quarantined() -> None:
+    judged = pd.DataFrame(
+        {
+            "sample_id": ["a@v1/p", "both", "neither", "lot", "union"],
+            "action": ["quarantine", "quarantine", "keep", "keep", "quarantine"],
+            "score": [0.9, 0.8, 0.1, 0.2, 0.7],
+            "reasons": ["odd", "odd (p = .01)", "", "", "odd"],
+        }
+    )
+    alone = pd.DataFrame(
+        {
+            "sample_id": ["both", "lot", "neither", "union"],
+            "action": ["quarantine", "quarantine", "keep", "keep"],
+            "score": [0.7, 0.6, 0.3, 0.4],
+            "reasons": ["odd (p = .02)", "strange", "", ""],
+        }
+    )
+    assert heard_twice(judged, alone).to_numpy().tolist() == [
+        ["a@v1/p", "quarantine", 0.9, "odd"],
+        ["both", "quarantine", 0.8, "odd (p = .02)"],
+        ["neither", "keep", 0.3, ""],
+        ["lot", "quarantine", 0.6, "strange"],
+        ["union", "quarantine", 0.7, "with earlier lots: odd"],
+    ]
+
+
 @pytest.fixture(scope="module")
 def dripped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Settings]:
     """Two earlier releases and a lot, each with some labels turned, and a trusted set."""
@@ -183,6 +219,8 @@ def test_a_slow_drip_is_found_in_lot_and_context_and_again_the_same(dripped: tup
     assert (decision.n_samples, decision.lot_fingerprint) == (81, alone.lot_fingerprint)
     pd.testing.assert_series_equal(mine["sample_id"], mine_alone["sample_id"])
     assert (mine.dtypes == mine_alone.dtypes).all() and list(mine.columns) == list(mine_alone.columns)
+    hidden = mine_alone.loc[mine_alone["action"] == "quarantine"].merge(mine, on="sample_id", suffixes=("", "_with"))
+    assert (hidden["action_with"] == "quarantine").all() and (hidden["reasons_with"] == hidden["reasons"]).all()
     earlier = pd.read_parquet(base / "with" / run_folder.CONTEXT_VERDICTS)
     assert earlier["context"].value_counts().to_dict() == {"digits@v1": 80, "digits@v2": 80}
     assert [(c.name, c.n_repeated) for c in decision.context] == [("digits@v1", 1), ("digits@v2", 0)]
@@ -210,8 +248,13 @@ def test_a_slow_drip_is_found_in_lot_and_context_and_again_the_same(dripped: tup
         pd.testing.assert_frame_equal(pd.read_parquet(base / "with" / name), pd.read_parquet(base / "again" / name))
     assert again.context == decision.context and again.decision == decision.decision
 
-    (base / "with/work/context_findings.parquet").unlink()  # a scan of the union that is not whole fails the gate
-    assert not stages.gate(base / "with", settings).passed
+    theirs = base / "with" / WITH_CONTEXT / "work/findings/disagreement.parquet"
+    part = pd.read_parquet(theirs)
+    part[part["sample_id"] != earlier["context"].iloc[0] + "/" + earlier["sample_id"].iloc[0]].to_parquet(theirs)
+    assert not stages.gate(base / "with", settings).passed, "a scan of the union that is not whole fails the gate"
+    (theirs.parent / "disagreement.error").write_text("ValueError: no")
+    part.to_parquet(theirs)
+    assert not stages.gate(base / "with", settings).passed, "and so does one that failed"
 
 
 def test_a_release_is_not_suspect_for_what_the_contract_holds_against_the_lot(

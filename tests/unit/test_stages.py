@@ -15,6 +15,7 @@ from lotgate.data import Dataset, Pool
 from lotgate.errors import LotError, OutputError, TrustedError
 from lotgate.probe import Probe
 from lotgate.settings import Settings, load_settings
+from lotgate.sittings import alone, load_evidence
 from tests.small_lots import digit_lots, digits, snapshot, write_digits, write_settings
 
 
@@ -155,7 +156,7 @@ def test_the_probe_learns_from_lot_and_trusted_rows_alike_and_its_twin_from_trus
 
     monkeypatch.setattr(stages, "train_probe", watched)
     stages.gather(run, settings)
-    evidence = stages.load_evidence(run, settings)
+    evidence = load_evidence(alone(run), settings)
     assert evidence.trusted is not None and evidence.heldout is not None
     assert taught[0] == {*evidence.suspect.ids, *evidence.trusted.ids, *evidence.heldout.ids}
     assert taught[1] == {*evidence.trusted.ids}
