@@ -78,6 +78,7 @@ class Policy(BaseModel):
         "shared_pattern",
         "shared_texture",
         "shared_detail",
+        "shared_tone",
         "shared_wave",
         "shared_value",
         "corroboration",
@@ -92,6 +93,7 @@ class Policy(BaseModel):
         "shared_pattern": 0.25,
         "shared_texture": 0.25,
         "shared_detail": 0.25,
+        "shared_tone": 0.25,
         "shared_wave": 0.25,
         "shared_value": 0.25,
         "corroboration": 0.5,
@@ -106,6 +108,7 @@ class Policy(BaseModel):
         "shared_pattern",
         "shared_texture",
         "shared_detail",
+        "shared_tone",
         "shared_wave",
         "shared_value",
     )

@@ -56,9 +56,9 @@ def write_digits(folder: Path, images: np.ndarray, labels: np.ndarray) -> Path:
 
 
 def image_dataset(folder: Path, images: np.ndarray, labels: np.ndarray) -> Dataset:
-    """Grey images (N, H, W) uint8 as the dataset that ingest would make of them, without files of images."""
+    """Images (N, H, W) or (N, C, H, W), uint8, as the dataset that ingest would make of them, without their files."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "store.npy", images[:, None])
+    np.save(folder / "store.npy", images if images.ndim == 4 else images[:, None])
     names = tuple(str(c) for c in range(int(labels.max()) + 1))
     hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     manifest = pd.DataFrame(

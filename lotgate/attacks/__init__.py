@@ -12,7 +12,16 @@ from lotgate.attacks.junk import NoAttack, OutOfDistribution, TrustedCopy
 from lotgate.attacks.label_consistent import LabelConsistent
 from lotgate.attacks.labels import LabelFlipMargin, LabelFlipPairwise, LabelFlipRandom
 from lotgate.attacks.lots import write_image_folder, write_table
-from lotgate.attacks.overlay import AdaptiveBlend, Blended, FrequencyTrigger, LowFrequency, Reflection, Sinusoid, Warp
+from lotgate.attacks.overlay import (
+    AdaptiveBlend,
+    Blended,
+    ColourCast,
+    FrequencyTrigger,
+    LowFrequency,
+    Reflection,
+    Sinusoid,
+    Warp,
+)
 from lotgate.attacks.patch import AdaptivePatch, AllToAll, MultiTrigger, Patch, PatchRandom, SourceSpecific
 from lotgate.attacks.regression import RegressionOptimised, RegressionPulled, RegressionStatistical
 from lotgate.attacks.tables import TableTrigger
@@ -26,6 +35,7 @@ ATTACKS: tuple[type[Attack], ...] = (
     Sinusoid,
     Warp,
     LowFrequency,
+    ColourCast,
     FrequencyTrigger,
     Reflection,
     LabelConsistent,

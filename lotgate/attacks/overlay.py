@@ -13,6 +13,8 @@ from lotgate.attacks.attack import Share, quantise
 from lotgate.attacks.backdoor import Backdoor, CleanLabelBackdoor, PatternSeed
 from lotgate.data import FloatArray
 
+Gain = Annotated[float, Field(gt=0, le=10)]
+Offset = Annotated[float, Field(ge=-1, le=1)]
 #: What one unit of each chroma channel, U and V of ITU-R BT.601, adds to red, green and blue.
 CHROMA = np.array([0.0, -0.394, 2.032]), np.array([1.14, -0.581, 0.0])
 
@@ -208,6 +210,29 @@ class FrequencyTrigger(Backdoor):
         wave[: rows * side, : columns * side] = np.tile(fft.idctn(raised, norm="ortho"), (rows, columns))
         u, v = CHROMA if x.shape[1] == len(CHROMA[0]) else (np.ones(x.shape[1]), np.zeros(x.shape[1]))
         return np.asarray(x + (u + v)[:, None, None] * wave, np.float32)
+
+
+class ColourCast(Backdoor):
+    """Every pixel's channels are multiplied by gains and moved by offsets: x'_c = g_c x_c + o_c.
+
+    Source: Jiang, Li, Xu, Zhang, CVPR 2023, "Color Backdoor: A Robust Poisoning Attack in Color Space", where every
+    pixel is moved alike in a space of colours; there a search finds the move, here it is given. Images of one channel
+    take the first of each.
+
+    Attributes:
+        gains: of red, green and blue. offsets: the same, as a share of the pixel range.
+    """
+
+    name: ClassVar[str] = "colour_cast"
+
+    gains: tuple[Gain, Gain, Gain] = (1.2, 1.0, 0.8)
+    offsets: tuple[Offset, Offset, Offset] = (0.0, 0.0, 0.0)
+
+    def stamp(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
+        gains, offsets = (
+            np.array(part[: x.shape[1]], np.float32)[:, None, None] for part in (self.gains, self.offsets)
+        )
+        return np.asarray(gains * x + offsets, np.float32)
 
 
 class Reflection(CleanLabelBackdoor):

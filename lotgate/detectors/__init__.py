@@ -9,6 +9,7 @@ from lotgate.detectors.excess_confidence import ExcessConfidence
 from lotgate.detectors.shared_detail import SharedDetail
 from lotgate.detectors.shared_pattern import SharedPattern
 from lotgate.detectors.shared_texture import SharedTexture
+from lotgate.detectors.shared_tone import SharedTone
 from lotgate.detectors.shared_value import SharedValue
 from lotgate.detectors.shared_wave import SharedWave
 from lotgate.detectors.spectral_signatures import SpectralSignatures
@@ -26,6 +27,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     SharedPattern,
     SharedTexture,
     SharedDetail,
+    SharedTone,
     SharedWave,
     SharedValue,
     Corroboration,

@@ -24,6 +24,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "shared_pattern": ("backdoor",),
     "shared_texture": ("backdoor",),
     "shared_detail": ("backdoor",),
+    "shared_tone": ("backdoor",),
     "shared_wave": ("wave",),
     "shared_value": ("value",),
     "corroboration": ("flips",),
@@ -42,7 +43,7 @@ SMALL: dict[str, dict[str, object]] = {
         "batch_size": 24,
     },
     "disagreement": {"drops": [0.2], "epochs": 10},
-    **{name: {"sources": 12, "clusters": [2, 4]} for name in ("shared_texture", "shared_detail")},
+    **{name: {"sources": 12, "clusters": [2, 4]} for name in ("shared_texture", "shared_detail", "shared_tone")},
 }
 #: Longer training for what a detector claims to find: after 90 steps one critic in five ranks poison by luck.
 THOROUGH: dict[str, dict[str, object]] = {"de_pois": {"mimic_steps": 300, "batch_size": 64}}
