@@ -17,7 +17,7 @@ ATTACKS = {
     "adaptive_blend": "adaptive blend", "adaptive_patch": "adaptive patch",
     "low_frequency": "smooth pattern", "reflection": "reflection",
     "warping": "warp", "frequency": "FTrojan's frequencies", "colour_cast": "cast of colour",
-    "colour_offset": "offset of colour", "all_to_all": "all-to-all patch",
+    "all_to_all": "all-to-all patch",
     "multi_trigger": "several triggers", "source_specific": "source-specific patch",
     "sinusoid": "sinusoid (clean labels)", "label_consistent": "label-consistent patch",
     "table_trigger": "trigger in columns", "art_pattern": "ART: pattern", "art_pixel": "ART: pixel",

@@ -184,7 +184,8 @@ def _context_columns(lot: Lot, earlier: pd.DataFrame | None) -> Row:
     pairs = zip(earlier["context"], earlier["sample_id"], strict=True)
     planted = np.array([lot.earlier[name].planted[i] for name, i in pairs], bool)
     suspect = earlier["suspect"].to_numpy(bool)
-    return {"context_tpr": float(suspect[planted].mean()), "context_fpr": float(suspect[~planted].mean())}
+    found = {"context_tpr": suspect[planted], "context_fpr": suspect[~planted]}
+    return {name: float(part.mean()) for name, part in found.items() if len(part)}
 
 
 def _downstream_columns(lot: Lot, screened: Screened, folder: Path, model: str, seed: int) -> Row:
