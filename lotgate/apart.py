@@ -1,8 +1,8 @@
 """Groups of a class that stand apart: whose images share something that trusted ones and other classes do not.
 
 What they share shows in one view of the images or another: the pixels (lotgate.detectors.shared_pattern), how sharp
-they are where (shared_texture), which small details they have (shared_detail). How groups are found, and how they are
-judged, is the same in each.
+they are where (shared_texture), which small details they have (shared_detail), what cast of colour or contrast
+(shared_tone). How groups are found, and how they are judged, is the same in each.
 """
 
 from __future__ import annotations

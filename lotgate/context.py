@@ -30,7 +30,7 @@ from lotgate.release import release_name
 
 LOT = "lot"
 UNION = Path("work/union/dataset.json")
-TOGETHER = "with earlier lots: "  # before the reason of what the lot alone does not show
+WITH_EARLIER = "with earlier lots: "  # before the reason of what the lot alone does not show
 CHUNK = 1024  # samples copied at once
 ACTION = "give a version of the same dataset as the lot, whole and untouched, or leave this one out"
 CONTENT = ["content_sha256", "label"]
@@ -141,7 +141,7 @@ def heard_twice(judged: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:
     """
     found, mine = judged.set_index("sample_id"), alone.set_index("sample_id")
     theirs = found.loc[mine.index]
-    reasons = theirs["reasons"].where(theirs["reasons"] == "", TOGETHER + theirs["reasons"])
+    reasons = theirs["reasons"].where(theirs["reasons"] == "", WITH_EARLIER + theirs["reasons"])
     quarantined = mine["action"] == "quarantine"
     found.loc[mine.index, "action"] = mine["action"].where(quarantined, theirs["action"])
     found.loc[mine.index, "score"] = np.maximum(mine["score"], theirs["score"])

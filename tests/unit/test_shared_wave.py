@@ -62,7 +62,8 @@ def test_a_wave_is_found_beside_a_class_that_varies_by_more(rows: int, tmp_path:
     p = p_values(found)
     assert (p[:rows] < 5e-3).mean() > 0.9
     assert (p[rows:] > 5e-3).mean() > 0.99
-    assert apart_lots.p_values(SharedPattern(), found)[:rows].min() > 0.01, "other detectors do as well"
+    in_pixels = apart_lots.p_values(SharedPattern(), found)[:rows].min()
+    assert in_pixels > 3 * p[:rows].max(), "pixels tell as much"
 
 
 def test_a_trigger_of_many_waves_is_found_though_it_owns_the_largest_moments(tmp_path: Path) -> None:
