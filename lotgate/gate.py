@@ -75,7 +75,7 @@ def gate_verdicts(
         docs: folder for Data Docs; None writes none.
     """
     task = "regression" if "label" in verdicts and pd.api.types.is_float_dtype(verdicts["label"]) else "classification"
-    limits = policy.model_dump() | {"voters": list(voters), "samples": len(set(scanned_ids))}
+    limits = _limits(scanned_ids, voters, policy)
     found = _judged_findings(findings, scanned_ids, voters)
     decided = _judged_verdicts(verdicts, ids, scanned_ids)
     checks = judge_table("findings", found, limits, {}, trusted=True, docs=docs)
@@ -87,10 +87,14 @@ def gate_context(
     findings: pd.DataFrame, scanned_ids: Sequence[str], voters: Sequence[str], policy: Policy
 ) -> tuple[Check, ...]:
     """Judges what the detectors found in the lot and its context together, as `gate_verdicts` does of the lot alone."""
-    limits = policy.model_dump() | {"voters": list(voters), "samples": len(set(scanned_ids))}
     found = _judged_findings(findings, scanned_ids, voters)
-    checks = judge_table("findings", found, limits, {}, trusted=True, docs=None)
+    checks = judge_table("findings", found, _limits(scanned_ids, voters, policy), {}, trusted=True, docs=None)
     return tuple(check.model_copy(update={"name": check.name.replace(":", " with context:", 1)}) for check in checks)
+
+
+def _limits(scanned_ids: Sequence[str], voters: Sequence[str], policy: Policy) -> dict[str, Any]:
+    """What the suites' parameters stand for."""
+    return policy.model_dump() | {"voters": list(voters), "samples": len(set(scanned_ids))}
 
 
 def _judged_findings(findings: pd.DataFrame, scanned_ids: Sequence[str], voters: Sequence[str]) -> pd.DataFrame:

@@ -18,6 +18,7 @@ PASS_BATCH = 512
 COARSE = 16  # pixels of a side: finer detail only adds noise to a distance
 LEAST_VARIANCE = 1e-6  # of the largest: axes below it are the rounding of pixels
 JITTER = 1e-9
+ROUNDING = np.float32(1 / 255) ** 2  # a difference that 8 bits can barely hold; below it nothing is known
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,14 +218,12 @@ def decide(run: Path, settings: Settings) -> Path:
         words = {name: detector.reason for name, detector in BY_NAME.items()}
         manifest, exclusions = (pd.read_parquet(run / f"{name}.parquet") for name in ("manifest", "exclusions"))
         (run / CONTEXT_VERDICTS).unlink(missing_ok=True)
+        verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
         union = load_union(run, set(exclusions["sample_id"]))
-        if union is None or findings.empty:  # alone, or stopped before any model: nothing is known of the context
-            verdicts = make_verdicts(findings, manifest, exclusions, settings.policy, words)
-        else:
-            by_itself = make_verdicts(findings, manifest, exclusions, settings.policy, words)
-            together = _findings(run / WITH_CONTEXT)
+        together = _findings(run / WITH_CONTEXT)
+        if union is not None and len(together):  # else alone, or stopped before any model
             judged = make_verdicts(together, union.manifest, exclusions, settings.policy, words)
-            verdicts, earlier = part_verdicts(heard_twice(judged, by_itself), manifest)
+            verdicts, earlier = part_verdicts(heard_twice(judged, verdicts), manifest)
             write_table(run / CONTEXT_VERDICTS, earlier)
         write_table(run / "findings.parquet", findings)
         return write_table(run / "verdicts.parquet", verdicts)

@@ -11,9 +11,8 @@ from functools import reduce
 import numpy as np
 
 from lotgate.data import FloatArray
-from lotgate.pixels import averaged_down, cell_means, halved
+from lotgate.pixels import ROUNDING, averaged_down, cell_means, halved
 
-ROUNDING = np.float32(1 / 255) ** 2  # a difference that 8 bits can barely hold; below it nothing is known
 ROWS, COLUMNS = 2, 3
 DIFFERENCES = ((COLUMNS,), (ROWS,), (ROWS, COLUMNS))  # along which axes neighbours are compared
 ORDERS = (1, 2)  # the second sees what a bilinear warp smooths most

@@ -11,11 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from lotgate.data import FloatArray
-from lotgate.pixels import averaged_down
+from lotgate.pixels import ROUNDING, averaged_down
 
 PART = 0.04  # of an image's pixels, that stand for its darkest, middling and brightest ones
 FAINT = np.float32(0.01)  # of the pixel range: below it nothing is known of a tone
-ROUNDING = np.float32(1 / 255) ** 2  # a difference that 8 bits can barely hold
 
 
 def tones(x: FloatArray, side: int) -> FloatArray:
@@ -53,4 +52,4 @@ def _between(x: FloatArray) -> FloatArray:
 def variation(x: FloatArray) -> FloatArray:
     """(B, C) mean square of differences of neighbouring pixels, over rows and columns alike."""
     found = [np.square(np.diff(x, axis=axis)).mean(axis=(2, 3)) for axis in (2, 3) if x.shape[axis] > 1]
-    return np.asarray(sum(found) / max(len(found), 1) if found else np.zeros(x.shape[:2], np.float32))
+    return np.asarray(sum(found) / len(found) if found else np.zeros(x.shape[:2], np.float32))

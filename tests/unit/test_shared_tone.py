@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from lotgate.detector import Evidence
 from lotgate.detectors.shared_tone import SharedTone
-from lotgate.tones import FAINT, ROUNDING, levels, tones, variation
+from lotgate.pixels import ROUNDING
+from lotgate.tones import FAINT, levels, tones, variation
 from tests.small_lots import image_dataset
 from tests.unit import apart_lots
 from tests.unit.apart_lots import SaidOf
