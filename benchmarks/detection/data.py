@@ -21,6 +21,7 @@ from lotgate.data import FloatArray
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/benchmarks"
 SIDE = {"neu_steel": 64}  # 200 × 200 is averaged down, as Lotgate's ingest does by default
+PACKED = {"neu_whole": "neu_steel"}  # the same images, not averaged down before anything is planted in them
 WIDE_ROWS, WIDE_COLUMNS = 26_000, 50  # a lot of 20,000, its trusted set and test rows
 AI4I_FAILURES = ["TWF", "HDF", "PWF", "OSF", "RNF"]  # modes of the failure that the label already tells
 
@@ -65,7 +66,7 @@ def load(name: str) -> Samples:
     Raises:
         Absent: it is not on this machine.
     """
-    if name in {"cifar10", "mnist_t10k", "neu_steel"}:
+    if name in {"cifar10", "mnist_t10k", "neu_steel", *PACKED}:
         return _images(name)
     if name in surfaces.MATERIALS:
         return Samples(*surfaces.surfaces(name), surfaces.NAMES)
@@ -85,7 +86,7 @@ def _shared_file(name: str) -> Path:
 
 
 def _images(name: str) -> Samples:
-    packed = _shared_file(f"{name}.parquet")
+    packed = _shared_file(f"{PACKED.get(name, name)}.parquet")
     folder = BUILD / "data" / name
     if not (folder / "names.json").exists():
         folder.mkdir(parents=True, exist_ok=True)

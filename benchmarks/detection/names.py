@@ -11,6 +11,7 @@ TABLES = {
 }  # fmt: skip
 SETS = IMAGES | TABLES
 IN_ORDER = {"mnist_order": "MNIST", "neu_order": "steel"}
+WHOLE = {"neu_whole": "steel"}
 PARTS = {"raw": "all", "kept": "kept", "perfect": "perfect filter"}
 ATTACKS = {
     "none": "no attack", "patch": "patch", "patch_random": "patch at random places", "blended": "blend",

@@ -15,7 +15,7 @@ from benchmarks.detection.against import where_a_peer_is_ahead
 from benchmarks.detection.data import ROOT
 from benchmarks.detection.goals import WORKS, goal_table
 from benchmarks.detection.markdown import percent, table
-from benchmarks.detection.names import ATTACKS, IMAGES, IN_ORDER, PARTS, SETS, TABLES
+from benchmarks.detection.names import ATTACKS, IMAGES, IN_ORDER, PARTS, SETS, TABLES, WHOLE
 from benchmarks.detection.results import cases_run, csv_file, read_csv, states
 from benchmarks.detection.standing import RATE, TRUSTED
 from lotgate.errors import LotgateError
@@ -104,13 +104,22 @@ def _spoiled(rows: pd.DataFrame) -> str:
 
 
 def _order(rows: pd.DataFrame) -> str:
-    """Lots and trusted sets that are neighbouring stretches of a file, each lot by itself."""
-    own = rows[(rows["method"] == "lotgate") & (rows["group"] == "in_order")]
+    """Lots and trusted sets that are neighbouring stretches of a file."""
+    return _lot_by_lot(rows, "in_order", IN_ORDER)
+
+
+def _whole(rows: pd.DataFrame) -> str:
+    """Lots of images that ingest averages down, with marks that are small beside what is left of them."""
+    return _lot_by_lot(rows, "whole_images", WHOLE)
+
+
+def _lot_by_lot(rows: pd.DataFrame, group: str, names: Mapping[str, str]) -> str:
+    own = rows[(rows["method"] == "lotgate") & (rows["group"] == group)]
     lines = []
     for (dataset, attack), lots in own.groupby(["dataset", "attack"]):
         f1 = ", ".join(_f1(value) for value in lots["f1"].dropna())
         lost = lots["fpr"].where(lots["n_planted"] > 0, lots["flagged_share"])
-        lines.append([IN_ORDER[str(dataset)], _attack(str(attack)), f1 or "–", ", ".join(map(percent, lost))])
+        lines.append([names[str(dataset)], _attack(str(attack)), f1 or "–", ", ".join(map(percent, lost))])
     return table(["lots", "attack", "F1", "clean rows lost"], lines)
 
 
@@ -153,7 +162,7 @@ def _ahead(rows: pd.DataFrame) -> str:
 
 QUOTES: dict[str, Callable[[pd.DataFrame], str]] = {
     "goals": _goals, "images": _images, "tables": _tables, "few": _few, "rates": _rates, "spoiled": _spoiled,
-    "order": _order, "trained": _trained, "ahead": _ahead, "extent": _extent,
+    "order": _order, "whole": _whole, "trained": _trained, "ahead": _ahead, "extent": _extent,
 }  # fmt: skip
 
 

@@ -42,7 +42,7 @@ SMALL: dict[str, dict[str, object]] = {
         "learning_rate": 2e-3,
         "batch_size": 24,
     },
-    "disagreement": {"drops": [0.2], "epochs": 10},
+    "disagreement": {"folds": 3, "drops": [0.2], "epochs": 10},
     **{name: {"sources": 12, "clusters": [2, 4]} for name in ("shared_texture", "shared_detail", "shared_tone")},
 }
 #: Longer training for what a detector claims to find: after 90 steps one critic in five ranks poison by luck.
