@@ -20,8 +20,12 @@ from lotgate.data import FloatArray
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/benchmarks"
-SIDE = {"neu_steel": 64}  # 200 × 200 is averaged down, as Lotgate's ingest does by default
-PACKED = {"neu_whole": "neu_steel"}  # the same images, not averaged down before anything is planted in them
+WHOLE = 0  # pixels of a side: as they come
+PACKED = {  # file of images, and what they are averaged down to before anything is planted in them
+    "cifar10": ("cifar10", WHOLE), "mnist_t10k": ("mnist_t10k", WHOLE),
+    "neu_steel": ("neu_steel", 64),  # of 200 × 200, as Lotgate's ingest does by default
+    "neu_whole": ("neu_steel", WHOLE),
+}  # fmt: skip
 WIDE_ROWS, WIDE_COLUMNS = 26_000, 50  # a lot of 20,000, its trusted set and test rows
 AI4I_FAILURES = ["TWF", "HDF", "PWF", "OSF", "RNF"]  # modes of the failure that the label already tells
 
@@ -66,7 +70,7 @@ def load(name: str) -> Samples:
     Raises:
         Absent: it is not on this machine.
     """
-    if name in {"cifar10", "mnist_t10k", "neu_steel", *PACKED}:
+    if name in PACKED:
         return _images(name)
     if name in surfaces.MATERIALS:
         return Samples(*surfaces.surfaces(name), surfaces.NAMES)
@@ -86,13 +90,14 @@ def _shared_file(name: str) -> Path:
 
 
 def _images(name: str) -> Samples:
-    packed = _shared_file(f"{PACKED.get(name, name)}.parquet")
+    file, side = PACKED[name]
+    packed = _shared_file(f"{file}.parquet")
     folder = BUILD / "data" / name
     if not (folder / "names.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         table = pd.read_parquet(packed)
         names = sorted(table["label"].astype(str).unique())
-        pixels = np.stack([_decoded(data, SIDE.get(name)) for data in table["image"]])
+        pixels = np.stack([_decoded(data, side) for data in table["image"]])
         index = {label: i for i, label in enumerate(names)}
         np.save(folder / "x.npy", pixels)
         np.save(folder / "y.npy", np.array([index[str(label)] for label in table["label"]], np.int64))
@@ -102,11 +107,11 @@ def _images(name: str) -> Samples:
     return Samples(x, y, tuple(json.loads((folder / "names.json").read_text())))
 
 
-def _decoded(data: bytes, side: int | None) -> npt.NDArray[np.uint8]:
+def _decoded(data: bytes, side: int) -> npt.NDArray[np.uint8]:
     """(C, H, W), C = 1 for grey images."""
     image = Image.open(io.BytesIO(data))
     image = image.convert("L" if image.mode in {"L", "1", "I;16", "I"} else "RGB")
-    if side is not None:
+    if side != WHOLE:
         image = image.resize((side, side), Image.Resampling.BOX)
     pixels = np.asarray(image, np.uint8)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
