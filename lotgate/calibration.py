@@ -11,7 +11,8 @@ were, so that extrapolation errs towards larger p-values unless the true tail is
 
 Residuals of targets and distances have no law that promises an exponential tail. Theirs is averaged over all that the
 rows leave open, and at least as large a share of clean rows is taken to lie beyond its start as the lot has between it
-and the largest held-out score: of thirty, the largest may be small by luck.
+and the largest held-out score: of thirty, the largest may be small by luck. Distances of table rows, where trusted rows
+are often so few, learn from all rows of the lot, explained as clean or as contamination (lotgate.contamination).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from lotgate.tails import LIGHTEST, Shapes, Tail, averaged_tail, likeliest_tail
+from lotgate.contamination import decontaminated_tail
+from lotgate.tails import LIGHTEST, Belief, Tail, averaged_tail, likeliest_tail
 
 Scores = npt.NDArray[np.float64]
 
@@ -135,7 +137,7 @@ def calibrate(
     lot: Scores = NO_SCORES,
     min_rows: int = MIN_ROWS,
     lightest: float = LIGHTEST,
-    prior: Shapes | None = None,
+    prior: Belief | None = None,
 ) -> Calibration:
     """Fits the tail to the scores of held-out clean rows.
 
@@ -154,9 +156,12 @@ def calibrate(
     excess = ordered[ordered > start] - start  # (k,), fewer where scores are tied
     if len(excess) < TAIL_ROWS // 2:
         return Calibration(ordered)
+    at_start = (1 + len(excess)) / (n + 1)
+    if prior is not None and prior.contaminated:
+        at_start, tail = decontaminated_tail(excess, lot[lot > start] - start, len(lot), at_start, prior)
+        return Calibration(ordered, start, at_start, tail)
     inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
     helpful = inside if len(excess) < ENOUGH else NO_SCORES
-    at_start = (1 + len(excess)) / (n + 1)
     if prior is None:
         return Calibration(ordered, start, at_start, likeliest_tail(excess, helpful, lightest))
     between = len(inside) / max(len(lot), 1)

@@ -26,7 +26,7 @@ from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.statements import Statement, statement_of
 from lotgate.surplus import Ranked, of_surplus
-from lotgate.tails import LIGHTEST, Shapes
+from lotgate.tails import LIGHTEST, Belief
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
@@ -137,7 +137,7 @@ def calibrated(
     clean: Sequence[Dataset],
     lot: Dataset | None = None,
     lightest: float = LIGHTEST,
-    prior: Shapes | None = None,
+    prior: Belief | None = None,
 ) -> S:
     """The scorer, calibrated on its own scores of clean rows, with those of the lot to tell the shape of their tail;
     see lotgate.calibration.calibrate.

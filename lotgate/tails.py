@@ -28,15 +28,24 @@ WIDEST = 2.0  # logarithm of how far from the mean exceedance a scale may lie
 NEGLIGIBLE = 1e-4  # weight of a law, beside the likeliest one's
 
 
-class Shapes(NamedTuple):
-    """What is believed of shapes before rows are seen: N(mean, deviation²)."""
+class Belief(NamedTuple):
+    """What is believed of a tail before rows are seen: its shape is N(mean, deviation²); whether the rows of the lot
+    tell of it all together, and contamination is explained beside it (lotgate.contamination), or only up to the largest
+    held-out score.
+    """
 
     mean: float
     deviation: float
+    contaminated: bool = False
+
+    def log_density(self, shapes: Vector) -> Vector:
+        """(m,) of shapes (m,), up to a constant."""
+        return np.asarray(-(((shapes - self.mean) / self.deviation) ** 2) / 2)
 
 
-RESIDUALS = Shapes(0.2, 0.2)
-DISTANCES = Shapes(0.1, 0.1)
+RESIDUALS = Belief(0.2, 0.2)
+DISTANCES = Belief(0.1, 0.1)  # of images
+TABLE_DISTANCES = Belief(0.3, 0.2, contaminated=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,19 +101,24 @@ def fit_tail(excess: Vector, inside: Vector, lightest: float = LIGHTEST) -> tupl
     return float(unit * np.exp(best[0])), float(best[1])
 
 
-def averaged_tail(excess: Vector, inside: Vector, prior: Shapes) -> Tail:
+def averaged_tail(excess: Vector, inside: Vector, prior: Belief) -> Tail:
     """The mean of all laws, each weighted by its posterior probability given the same rows and a uniform log σ: what so
     few of them leave open about scale and shape makes the far tail heavier.
     """
-    scales = np.repeat(float(excess.mean()) * np.exp(np.linspace(-WIDEST, WIDEST, GRID)), GRID)
-    shapes = np.tile(np.linspace(THINNEST, HEAVIEST, GRID), GRID)
+    scales, shapes = laws(float(excess.mean()), GRID)
     known = np.array(
         [_log_likelihood(excess, inside, s, xi) for s, xi in zip(scales.tolist(), shapes.tolist(), strict=True)]
     )
-    known -= ((shapes - prior.mean) / prior.deviation) ** 2 / 2
+    known += prior.log_density(shapes)
     kept = known > known.max() + np.log(NEGLIGIBLE)
     weights = np.exp(known[kept] - logsumexp(known[kept]))
     return Tail(weights, scales[kept], shapes[kept])
+
+
+def laws(unit: float, shapes: int) -> tuple[Vector, Vector]:
+    """(m,) scales and shapes that an average is taken over: GRID scales around `unit`, each with so many shapes."""
+    scales = unit * np.exp(np.linspace(-WIDEST, WIDEST, GRID))
+    return np.repeat(scales, shapes), np.tile(np.linspace(THINNEST, HEAVIEST, shapes), GRID)
 
 
 def _log_likelihood(excess: Vector, inside: Vector, scale: float, shape: float) -> float:

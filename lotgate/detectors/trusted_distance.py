@@ -16,7 +16,7 @@ from lotgate.data import Batch, FloatArray, Pool, fold_of
 from lotgate.detector import CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated
 from lotgate.errors import InputError
 from lotgate.pixels import images
-from lotgate.tails import DISTANCES
+from lotgate.tails import DISTANCES, TABLE_DISTANCES
 from lotgate.texture import impression
 
 SALT = "distance:"
@@ -45,8 +45,9 @@ class TrustedDistance(Detector):
         variance of each channel (lotgate.texture.impression), whitened by the trusted images outside the fold (their
         covariance and .1 on its diagonal, so that a stable line does not make an enemy of every small change), and
         compared with those of its own label. Trusted rows, scored the same way, give p-values, whose tail is averaged
-        over what they leave open about it (lotgate.tails); where the lot is not drawn like them (lotgate.shift), under
-        the lot's empirical null, and 1 for labels that models of trusted rows do not contradict.
+        over what they leave open about it (lotgate.tails), in tables after all that the lot itself says of it
+        (lotgate.contamination); where the lot is not drawn like them (lotgate.shift), under the lot's empirical null,
+        and 1 for labels that models of trusted rows do not contradict.
     Cost:
         k nearest neighbours of N rows among n_t: seconds for 20,000 rows. Nothing is trained.
     Source:
@@ -81,7 +82,8 @@ class TrustedDistance(Detector):
                 "trusted_distance has too few trusted rows", where="trusted set", action="vet some more samples"
             )
         known = tuple(self._known(x[folds != f], groups[folds != f], len(pool.shape)) for f in range(self.folds))
-        return calibrated(DistanceScorer(known, rate=self.rate), vetted, evidence.suspect, prior=DISTANCES)
+        prior = DISTANCES if len(pool.shape) == IMAGE_AXES else TABLE_DISTANCES
+        return calibrated(DistanceScorer(known, rate=self.rate), vetted, evidence.suspect, prior=prior)
 
     def _known(self, x: Vector, groups: npt.NDArray[np.int64], axes: int) -> Known:
         """What rows of a fold are compared with, of the trusted rows (n, F) outside it."""

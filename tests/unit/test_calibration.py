@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import genpareto, norm
 
 from lotgate.calibration import calibrate, class_inflation, fit_null, in_each_class
-from lotgate.tails import EXPONENTIAL, RESIDUALS, Shapes, fit_tail
+from lotgate.tails import EXPONENTIAL, RESIDUALS, Belief, fit_tail
 
 RNG = np.random.default_rng
 
@@ -79,7 +79,7 @@ def test_the_fitted_law_is_the_one_that_was_drawn(shape: float) -> None:
 
 
 @pytest.mark.parametrize(("lightest", "prior"), [(EXPONENTIAL, None), (0.05, None), (0.05, RESIDUALS)])
-def test_monotone_positive_and_consistent_with_the_threshold(lightest: float, prior: Shapes | None) -> None:
+def test_monotone_positive_and_consistent_with_the_threshold(lightest: float, prior: Belief | None) -> None:
     fitted = calibrate(RNG(3).normal(size=200), lightest=lightest, prior=prior)
     p = fitted.p_value(np.linspace(-5, 500, 4000))
     assert (np.diff(p) <= 0).all()
