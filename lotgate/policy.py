@@ -98,7 +98,7 @@ class Policy(BaseModel):
         "shared_value": 0.25,
         "corroboration": 0.5,
     }
-    weights_of_targets: dict[str, Annotated[float, Field(gt=0, le=1)]] = {"de_pois": 0.2, "trusted_distance": 0.24}
+    weights_of_targets: dict[str, Annotated[float, Field(gt=0, le=1)]] = {"de_pois": 0.2, "trusted_distance": 0.34}
     false_discovery_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.35
     follow_up: Annotated[float, Field(gt=0.0, le=1.0)] = 0.45
     false_alarm_cost: Cost = 2.0

@@ -45,7 +45,7 @@ class Belief(NamedTuple):
 
 RESIDUALS = Belief(0.2, 0.2)
 DISTANCES = Belief(0.1, 0.1)  # of images
-TABLE_DISTANCES = Belief(0.3, 0.2, contaminated=True)
+TABLE_DISTANCES = Belief(0.2, 0.2, contaminated=True)
 
 
 @dataclass(frozen=True, eq=False)
