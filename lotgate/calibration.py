@@ -11,8 +11,8 @@ were, so that extrapolation errs towards larger p-values unless the true tail is
 
 Residuals of targets and distances have no law that promises an exponential tail. Theirs is averaged over all that the
 rows leave open, and at least as large a share of clean rows is taken to lie beyond its start as the lot has between it
-and the largest held-out score: of thirty, the largest may be small by luck. Distances of table rows, where trusted rows
-are often so few, learn from all rows of the lot, explained as clean or as contamination (lotgate.contamination).
+and the largest held-out score: of thirty, the largest may be small by luck. Distances of table rows, where so few are
+often all there are, learn from all rows of the lot, explained as clean or as contamination (lotgate.contamination).
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ def calibrate(
     if len(excess) < TAIL_ROWS // 2:
         return Calibration(ordered)
     at_start = (1 + len(excess)) / (n + 1)
-    if prior is not None and prior.contaminated:
-        at_start, tail = decontaminated_tail(excess, lot[lot > start] - start, len(lot), at_start, prior)
+    if prior is not None and prior.contaminated and len(excess) < ENOUGH:
+        at_start, tail = decontaminated_tail(excess, lot[lot > start] - start, len(lot), at_start)
         return Calibration(ordered, start, at_start, tail)
     inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
     helpful = inside if len(excess) < ENOUGH else NO_SCORES

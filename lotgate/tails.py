@@ -29,9 +29,8 @@ NEGLIGIBLE = 1e-4  # weight of a law, beside the likeliest one's
 
 
 class Belief(NamedTuple):
-    """What is believed of a tail before rows are seen: its shape is N(mean, deviation²); whether the rows of the lot
-    tell of it all together, and contamination is explained beside it (lotgate.contamination), or only up to the largest
-    held-out score.
+    """What is believed of a tail before rows are seen: its shape is N(mean, deviation²); whether all rows of the lot
+    tell of it where held-out ones are few (lotgate.contamination), or only those up to the largest held-out score.
     """
 
     mean: float
@@ -44,8 +43,8 @@ class Belief(NamedTuple):
 
 
 RESIDUALS = Belief(0.2, 0.2)
-DISTANCES = Belief(0.1, 0.1)  # of images
-TABLE_DISTANCES = Belief(0.2, 0.2, contaminated=True)
+DISTANCES = Belief(0.1, 0.1)
+TABLE_DISTANCES = DISTANCES._replace(contaminated=True)
 
 
 @dataclass(frozen=True, eq=False)

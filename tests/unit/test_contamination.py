@@ -39,9 +39,9 @@ def test_contamination_does_not_pass_for_the_tail_of_clean_rows() -> None:
         held, clean = exceedances(rng, 8), exceedances(rng, 45)
         junk = rng.uniform(0, 40, 45)
         for found, suspect, excess in ((beside, np.r_[clean, junk], held), (without, clean, held)):
-            share, tail = decontaminated_tail(excess, suspect, 300, 0.15, TABLE_DISTANCES)
+            share, tail = decontaminated_tail(excess, suspect, 300, 0.15)
             found.append(share * tail.beyond(FAR)[0])
-        share, tail = decontaminated_tail(np.r_[held, clean, junk], np.zeros(0), 300, 0.3, TABLE_DISTANCES)
+        share, tail = decontaminated_tail(np.r_[held, clean, junk], np.zeros(0), 300, 0.3)
         naive.append(share * tail.beyond(FAR)[0])
     assert np.median(beside) < 0.25 * np.median(naive)
     assert np.median(without) < np.median(beside) < 2.5 * np.median(without)
@@ -52,7 +52,7 @@ def test_the_share_of_clean_rows_beyond_the_start() -> None:
     none, half = exceedances(rng, 90), contaminated(rng, 45, 45)
     held = exceedances(rng, 20)
     share, promised, spoiled = (
-        decontaminated_tail(held, suspect, 300, 0.1, TABLE_DISTANCES)[0] for suspect in (none, np.zeros(0), half)
+        decontaminated_tail(held, suspect, 300, 0.1)[0] for suspect in (none, np.zeros(0), half)
     )
     assert share == pytest.approx(0.3, abs=0.04)
     assert promised == pytest.approx(0.1)
@@ -62,8 +62,16 @@ def test_the_share_of_clean_rows_beyond_the_start() -> None:
 def test_more_than_a_quarter_of_a_lot_is_never_explained_away() -> None:
     """Trusted rows that show one of two kinds of clean row make half of a lot look far away."""
     rng = RNG(3)
-    share, _ = decontaminated_tail(exceedances(rng, 20), contaminated(rng, 10, 160), 300, 0.1, TABLE_DISTANCES)
+    share, _ = decontaminated_tail(exceedances(rng, 20), contaminated(rng, 10, 160), 300, 0.1)
     assert share >= 170 / 300 - MOST
+
+
+def test_enough_trusted_rows_need_no_lot() -> None:
+    """Of a tail that 1,000 trusted rows show, a lot with 250 planted rows said that it ends sooner than it does."""
+    rng = RNG(7)
+    held, lot = rng.lognormal(size=200), np.r_[rng.lognormal(size=900), rng.uniform(0, 60, 100)]
+    plain, tables = (calibrate(held, lot, prior=prior).p_value(lot) for prior in (DISTANCES, TABLE_DISTANCES))
+    assert np.array_equal(plain, tables)
 
 
 def test_units_of_scores_do_not_matter() -> None:
