@@ -106,7 +106,8 @@ def _vote(detector: type[Detector], entry: Standing, extent: str) -> str:
     policy, row = Policy(), _row_in_words(entry, extent)
     if detector.name not in policy.voters:
         words = "**It does not vote by default**: it reports only, and quarantines nothing"
-        return f"> {words}. {applies}\n>\n> {row}"
+        why = " It has no vote all the same: votes are given by tune lots, never by these." if entry.earns else ""
+        return f"> {words}. {applies}\n>\n> {row}{why}"
     said = [_say(detector, policy, task) for task in sorted(detector.tasks)]
     return f"> **It votes by default**, {'; '.join(said)}. {applies}\n>\n> {row}"
 
