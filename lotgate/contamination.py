@@ -8,8 +8,9 @@ clean, if what is not clean is explained as well. Its exceedances x over the sta
 
 g a generalised Pareto law, which held-out exceedances follow too, and contamination spread evenly up to B, the largest
 of either. All that the rows leave open about σ, ξ and ε is averaged over. Neither law is quite right, and a wrong model
-learns too fast: the likelihood of the lot is tempered (Grünwald & van Ommen 2017). At least as large a share of clean
-rows lies beyond the start as held-out rows promise, and as the lot has there without its contamination.
+learns too fast: the likelihood of the lot is tempered (Grünwald & van Ommen, Bayesian Analysis 12(4), 2017). At least
+as large a share of clean rows lies beyond the start as held-out rows promise, and as the lot has there without its
+contamination.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ class TrustedDistance(Detector):
         sensor faults; single images whose trigger changes them more than clean ones differ; triggers that set a column
         to a value nobody ever measured.
     Misses:
-        Everything that looks like trusted rows: flips, pulled targets, triggers made of usual values or of few pixels.
+        Everything that looks like trusted rows: flips, pulled targets, triggers made of usual values or of few pixels;
+        a few rows of junk in a table with a few dozen trusted rows, which cannot tell how far clean ones go.
     Assumes:
         Trusted rows cover what clean rows of the lot look like; encoded features are on comparable scales; images come
         through the same optics and compression.
@@ -45,9 +46,9 @@ class TrustedDistance(Detector):
         variance of each channel (lotgate.texture.impression), whitened by the trusted images outside the fold (their
         covariance and .1 on its diagonal, so that a stable line does not make an enemy of every small change), and
         compared with those of its own label. Trusted rows, scored the same way, give p-values, whose tail is averaged
-        over what they leave open about it (lotgate.tails), in tables after all that the lot itself says of it
-        (lotgate.contamination); where the lot is not drawn like them (lotgate.shift), under the lot's empirical null,
-        and 1 for labels that models of trusted rows do not contradict.
+        over what they leave open about it (lotgate.tails), in tables with fewer than 200 of them also over what the
+        lot leaves open (lotgate.contamination); where the lot is not drawn like them (lotgate.shift), under the lot's
+        empirical null, and 1 for labels that models of trusted rows do not contradict.
     Cost:
         k nearest neighbours of N rows among n_t: seconds for 20,000 rows. Nothing is trained.
     Source:
