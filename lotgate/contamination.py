@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from lotgate.tails import Belief, Tail, Vector, laws
+from lotgate.tails import Belief, Tail, Vector, laws, log_density
 
 SHAPES = 13
 BELIEF = Belief(0.2, 0.2)  # of the shape: what few rows leave open of it errs towards heavy tails
@@ -44,8 +44,8 @@ def decontaminated_tail(excess: Vector, suspect: Vector, rows: int, promised: fl
 
 def _posterior(excess: Vector, suspect: Vector, rows: int, scales: Vector, shapes: Vector) -> Vector:
     """(shares, laws) probability of each pair, given both kinds of exceedances."""
-    certain = _log_density(excess, scales, shapes).sum(axis=1) + BELIEF.log_density(shapes)
-    clean = _log_density(suspect, scales, shapes)
+    certain = log_density(excess, scales, shapes).sum(axis=1) + BELIEF.log_density(shapes)
+    clean = log_density(suspect, scales, shapes)
     spread = -np.log(max(excess.max(), suspect.max(initial=0.0)))
     before = np.where(SHARES == 0, CLEAN, (1 - CLEAN) / (len(SHARES) - 1))
     lot = np.stack([_mixed(clean, spread, e) for e in SHARES])
@@ -59,9 +59,3 @@ def _mixed(clean: Vector, spread: float, share: float) -> Vector:
     if share == 0:
         return np.asarray(clean.sum(axis=1))
     return np.asarray(np.logaddexp(np.log1p(-share) + clean, np.log(share) + spread).sum(axis=1))
-
-
-def _log_density(excess: Vector, scales: Vector, shapes: Vector) -> Vector:
-    """(laws, m) of exceedances (m,)."""
-    growth = np.log1p((shapes / scales)[:, None] * excess)
-    return np.asarray(-(1 / shapes + 1)[:, None] * growth - np.log(scales)[:, None])

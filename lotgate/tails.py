@@ -94,7 +94,7 @@ def fit_tail(excess: Vector, inside: Vector, lightest: float = LIGHTEST) -> tupl
     def loss(parameters: Vector) -> float:
         sigma, xi = unit * np.exp(parameters[0]), parameters[1]
         prior = PRIOR_ROWS * ((xi - PRIOR_SHAPE) / (1 + PRIOR_SHAPE)) ** 2 / 2
-        return float(prior - _log_likelihood(excess, inside, sigma, xi))
+        return float(prior - _log_likelihood(excess, inside, np.array([sigma]), np.array([xi]))[0])
 
     best = minimize(loss, np.array([0.0, PRIOR_SHAPE]), method="L-BFGS-B", bounds=[(-4.0, 4.0), (lightest, HEAVIEST)]).x
     return float(unit * np.exp(best[0])), float(best[1])
@@ -105,10 +105,7 @@ def averaged_tail(excess: Vector, inside: Vector, prior: Belief) -> Tail:
     few of them leave open about scale and shape makes the far tail heavier.
     """
     scales, shapes = laws(float(excess.mean()), GRID)
-    known = np.array(
-        [_log_likelihood(excess, inside, s, xi) for s, xi in zip(scales.tolist(), shapes.tolist(), strict=True)]
-    )
-    known += prior.log_density(shapes)
+    known = _log_likelihood(excess, inside, scales, shapes) + prior.log_density(shapes)
     kept = known > known.max() + np.log(NEGLIGIBLE)
     weights = np.exp(known[kept] - logsumexp(known[kept]))
     return Tail(weights, scales[kept], shapes[kept])
@@ -120,10 +117,14 @@ def laws(unit: float, shapes: int) -> tuple[Vector, Vector]:
     return np.repeat(scales, shapes), np.tile(np.linspace(THINNEST, HEAVIEST, shapes), GRID)
 
 
-def _log_likelihood(excess: Vector, inside: Vector, scale: float, shape: float) -> float:
-    """Σ log g(excess) + Σ log [g(inside) / G(max excess)]."""
-    surprise = sum(
-        (1 / shape + 1) * np.log1p(shape * x / scale).sum() + len(x) * np.log(scale) for x in (excess, inside)
-    )
-    seen = np.log(-np.expm1(-np.log1p(shape * float(excess.max()) / scale) / shape))  # log G(max excess)
-    return float(-surprise - len(inside) * seen)
+def log_density(excess: Vector, scales: Vector, shapes: Vector) -> Vector:
+    """(m, B) log g(x; σ, ξ) of exceedances (B,) by laws (m,)."""
+    growth = np.log1p((shapes / scales)[:, None] * excess)
+    return np.asarray(-(1 / shapes + 1)[:, None] * growth - np.log(scales)[:, None])
+
+
+def _log_likelihood(excess: Vector, inside: Vector, scales: Vector, shapes: Vector) -> Vector:
+    """(m,) Σ log g(excess) + Σ log [g(inside) / G(max excess)] by laws (m,)."""
+    seen = np.log(-np.expm1(-np.log1p(shapes * float(excess.max()) / scales) / shapes))  # log G(max excess)
+    each = log_density(np.concatenate([excess, inside]), scales, shapes)
+    return np.asarray(each.sum(axis=1) - len(inside) * seen)
