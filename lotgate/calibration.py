@@ -11,8 +11,8 @@ were, so that extrapolation errs towards larger p-values unless the true tail is
 
 Residuals of targets and distances have no law that promises an exponential tail. Theirs is averaged over all that the
 rows leave open, and at least as large a share of clean rows is taken to lie beyond its start as the lot has between it
-and the largest held-out score: of thirty, the largest may be small by luck. Distances of table rows, where so few are
-often all there are, learn from all rows of the lot, explained as clean or as contamination (lotgate.contamination).
+and the largest held-out score: of thirty, the largest may be small by luck. Of tables, where so few are often all there
+are, they learn from all rows of the lot, explained as clean or as contamination (lotgate.contamination).
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Belief(NamedTuple):
         return np.asarray(-(((shapes - self.mean) / self.deviation) ** 2) / 2)
 
 
-RESIDUALS = Belief(0.2, 0.2)
+RESIDUALS = Belief(0.2, 0.2, contaminated=True)
 DISTANCES = Belief(0.1, 0.1)
 TABLE_DISTANCES = DISTANCES._replace(contaminated=True)
 

@@ -44,21 +44,22 @@ class Disagreement(Detector):
         f, and scores the rows inside, so suspect and trusted rows are treated alike.
         Classes: s = max_{c ≠ y} log p_f(c | x) − log p_f(y | x).
         Targets: s = |y − ŷ_f(x)| in units of the median residual of believed rows with predictions like it
-        (lotgate.residuals). Trusted rows, each held out from the model that scores it, give p-values; a tail of log-
-        odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
-        (lotgate.tails). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted rows. The
-        first models see trusted rows only; then suspect rows join them, but none with p ≤ drops[i], and the models are
-        trained again: poison teaches little, good rows teach much. Of a table, the first models of fold f say which
-        suspect rows outside f join all trusted ones there, so no trusted row chooses what its own judge learns, as no
-        suspect row can (of classes with up to 1,000 trusted rows, half their say has one of all these trusted rows,
-        half those of the rows outside another fold, too); later, and of images, trusted rows are trimmed alike. A
-        table's models are committees of trees, a linear model and nearest neighbours, weighted by what they make of
-        trusted rows they have not seen (lotgate.committee). Images start from the sifted models of lotgate.crossfit, in
-        its two folds, which stand for the first two rounds; in the last ones images are moved by up to an eighth of
-        their side, at random. After them come machines in `folds` folds (lotgate.machines): logistic regressions on
-        words of small windows, which know more of a few hundred images. log p_f is half the machines', a quarter the
-        sifted and a quarter the last networks'. In a lot drawn like the trusted rows, the most contradicted rows of a
-        class are accused together where they are too many beside its trusted ones (p ≤ .005 for all classes;
+        (lotgate.residuals). Trusted rows, each held out from the model that scores it, give p-values; a tail of
+        log-odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
+        (lotgate.tails), with fewer than 200 trusted ones all of the lot's among them, which may be contaminated
+        (lotgate.contamination). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted
+        rows. The first models see trusted rows only; then suspect rows join them, but none with p ≤ drops[i], and the
+        models are trained again: poison teaches little, good rows teach much. Of a table, the first models of fold f
+        say which suspect rows outside f join all trusted ones there, so no trusted row chooses what its own judge
+        learns, as no suspect row can (of classes with up to 1,000 trusted rows, half their say has one of all these
+        trusted rows, half those of the rows outside another fold, too); later, and of images, trusted rows are trimmed
+        alike. A table's models are committees of trees, a linear model and nearest neighbours, weighted by what they
+        make of trusted rows they have not seen (lotgate.committee). Images start from the sifted models of
+        lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last ones images are moved by
+        up to an eighth of their side, at random. After them come machines in `folds` folds (lotgate.machines): logistic
+        regressions on words of small windows, which know more of a few hundred images. log p_f is half the machines', a
+        quarter the sifted and a quarter the last networks'. In a lot drawn like the trusted rows, the most contradicted
+        rows of a class are accused together where they are too many beside its trusted ones (p ≤ .005 for all classes;
         lotgate.surplus); rows that are accused singly are not counted. Single rows of a table are accused only where
         those with s > 0 stand out: at most a quarter of the lot, and a quarter of them contradicted as firmly as half
         of the others are confirmed; or where they are more than trusted rows explain (p ≤ .005) and models of trusted

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import genpareto, norm
 
 from lotgate.calibration import calibrate, class_inflation, fit_null, in_each_class
-from lotgate.tails import EXPONENTIAL, RESIDUALS, Belief, fit_tail
+from lotgate.tails import DISTANCES, EXPONENTIAL, RESIDUALS, Belief, fit_tail
 
 RNG = np.random.default_rng
 
@@ -100,10 +100,13 @@ def test_few_residuals_leave_their_tail_open(law: str, most: float) -> None:
     assert np.mean(averaged) < 0.7 * np.mean(likeliest)
 
 
-def test_a_lot_tells_how_much_lies_beyond_an_unlucky_start() -> None:
+@pytest.mark.parametrize("prior", [RESIDUALS, DISTANCES])
+def test_a_lot_tells_how_much_lies_beyond_an_unlucky_start(prior: Belief) -> None:
     heldout, lot = np.abs(RNG(0).normal(size=40)) * 0.6, np.abs(RNG(12).normal(size=800))
-    alone, known = calibrate(heldout, prior=RESIDUALS), calibrate(heldout, lot, prior=RESIDUALS)
-    assert 2 * alone.at_start < known.at_start == ((lot > known.start) & (lot <= heldout.max())).mean()
+    alone, known = calibrate(heldout, prior=prior), calibrate(heldout, lot, prior=prior)
+    between, beyond = ((lot > known.start) & (lot <= heldout.max())).mean(), (lot > known.start).mean()
+    assert 2 * alone.at_start < known.at_start
+    assert known.at_start == pytest.approx(beyond, rel=0.1) if prior.contaminated else known.at_start == between
     assert (known.p_value(lot) <= 0.05).mean() < 0.5 * (alone.p_value(lot) <= 0.05).mean()
 
 

@@ -6,7 +6,8 @@ from scipy.stats import genpareto
 
 from lotgate.calibration import calibrate
 from lotgate.contamination import MOST, decontaminated_tail
-from lotgate.tails import DISTANCES, TABLE_DISTANCES, Vector
+from lotgate.policy import best_limit
+from lotgate.tails import DISTANCES, RESIDUALS, TABLE_DISTANCES, Vector
 
 RNG = np.random.default_rng
 FAR = np.array([12.0])
@@ -29,6 +30,23 @@ def test_fifteen_rows_that_are_small_by_luck_accuse_no_lot() -> None:
         for prior in (DISTANCES, TABLE_DISTANCES)
     )
     assert now < 0.6 * before
+
+
+def test_pulled_targets_do_not_excuse_each_other() -> None:
+    """Sixty trusted rows, all of the lot's most contradicted rows pulled: the far tail alone let every one pass."""
+    found: dict[bool, list[float]] = {True: [], False: []}
+    lost: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(30):
+        rng = RNG(seed)
+        held, clean, pulled = np.abs(rng.normal(size=60)), np.abs(rng.normal(size=270)), rng.uniform(2.5, 5, 30)
+        for explained in (True, False):
+            fitted = calibrate(held, np.r_[clean, pulled], prior=RESIDUALS._replace(contaminated=explained))
+            p_values = fitted.p_value(np.r_[clean, pulled])
+            _, limit = best_limit(p_values, 0.35, 2, 0.02)
+            found[explained].append((p_values[270:] <= limit).mean())
+            lost[explained].append((p_values[:270] <= limit).mean())
+    assert np.mean(found[True]) > 1.15 * np.mean(found[False])
+    assert np.mean(lost[True]) < 0.01
 
 
 def test_contamination_does_not_pass_for_the_tail_of_clean_rows() -> None:
