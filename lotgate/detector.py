@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class
+from lotgate.calibration import NO_SCORES, calibrate, class_inflation, fit_null, in_each_class
+from lotgate.contradictions import Contradictions
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -80,6 +81,14 @@ class Scorer(Protocol):
         """(B,) in (0, 1]: how often a clean sample would score at least this, from held-out trusted rows."""
 
 
+class Law(Protocol):
+    """What is known of the scores of clean rows: a `Calibration`, or `Contradictions`."""
+
+    def p_value(self, scores: Scores) -> Scores: ...
+
+    def threshold(self, rate: float) -> float: ...
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalibratedScorer(ABC):
     """What scorers share whose p-values come from the scores of clean rows; see `calibrated`.
@@ -90,7 +99,7 @@ class CalibratedScorer(ABC):
     """
 
     rate: float
-    calibration: Calibration | None = None
+    calibration: Law | None = None
 
     @property
     def threshold(self) -> float:
@@ -102,7 +111,7 @@ class CalibratedScorer(ABC):
     def p_value(self, scores: Scores) -> Scores:
         return self._known().p_value(scores)
 
-    def _known(self) -> Calibration:
+    def _known(self) -> Law:
         if self.calibration is None:
             raise ValueError(f"{type(self).__name__} was asked before it was calibrated")
         return self.calibration
@@ -244,7 +253,7 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     if known is None:
         return Judgement(findings)
     unjudged = _unjudged(known, evidence.suspect)
-    if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
+    if detector.log_odds and _knows_nothing(scored, lot, known, scorer, evidence):
         findings = findings.assign(p_value=1.0)
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
     if detector.counts_surplus and not shifted:
@@ -256,10 +265,12 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     return Judgement(findings, unjudged, statement)
 
 
-def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:
+def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, scorer: Scorer, evidence: Evidence) -> bool:
     """Whether rows of a table are contradicted because models do not know their labels."""
     if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or stand_out(scores):
         return False
+    if isinstance(getattr(scorer, "calibration", None), Contradictions):  # weighs how firm they are itself
+        return hard_to_tell(scores > 0)
     return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Annotated, ClassVar
@@ -13,6 +13,7 @@ from pydantic import Field
 
 from lotgate.calibration import calibrate, in_each_class
 from lotgate.committee import KINDS, Blend, Committee, Kind, Model, Predictions, earned_weights, train_members
+from lotgate.contradictions import contradictions, told_by_lot
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
@@ -37,6 +38,8 @@ class Disagreement(Detector):
         trigger the models did not learn, out-of-distribution rows under a label that does not fit.
     Misses:
         Backdoors that the lot itself teaches (the models outside the fold learn the trigger too), clean-label poison.
+        With fewer than 100 trusted rows of a table: changed labels beside as many that were wrong all along, and so
+        many that models which learned from them as often expect to be contradicted.
     Assumes:
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
@@ -60,12 +63,15 @@ class Disagreement(Detector):
         regressions on words of small windows, which know more of a few hundred images. log p_f is half the machines', a
         quarter the sifted and a quarter the last networks'. In a lot drawn like the trusted rows, the most contradicted
         rows of a class are accused together where they are too many beside its trusted ones (p ≤ .005 for all classes;
-        lotgate.surplus); rows that are accused singly are not counted. Single rows of a table are accused only where
-        those with s > 0 stand out: at most a quarter of the lot, and a quarter of them contradicted as firmly as half
-        of the others are confirmed; or where they are more than trusted rows explain (p ≤ .005) and models of trusted
-        rows alone contradict the lot oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
-        Of images in a lot that is not drawn like the trusted rows, on which models err oftener, only those count that
-        are contradicted as firmly as nine of ten others are confirmed.
+        lotgate.surplus); rows that are accused singly are not counted. With 15 to 99 trusted rows of a table of
+        classes, drawn like its lot, p is how often models as sure as these contradict a clean label as firmly, which
+        the lot tells, explained as clean or as partly changed (lotgate.contradictions), and 1 where a quarter of its
+        labels is contradicted. Else single rows of a table are accused only where those with s > 0 stand out: at most a
+        quarter of the lot, and a quarter of them contradicted as firmly as half of the others are confirmed; or where
+        they are more than trusted rows explain (p ≤ .005) and models of trusted rows alone contradict the lot oftener,
+        too (p ≤ .05). Else it is the models that do not know (lotgate.firmness). Of images in a lot that is not drawn
+        like the trusted rows, on which models err oftener, only those count that are contradicted as firmly as nine of
+        ten others are confirmed.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and
         of few of these folds × (folds − 1) / 2 smaller ones; kinds that earned no say there are not trained again.
@@ -75,7 +81,8 @@ class Disagreement(Detector):
     Source:
         Out-of-fold confident learning: Northcutt, Jiang, Chuang, JAIR 2021, section 3; trimming rounds: Jagielski et
         al., IEEE S&P 2018 (TRIM); words of windows: Coates, Ng, Lee, AISTATS 2011, section 3; a surplus: Durbin,
-        Distribution Theory for Tests Based on the Sample Distribution Function, 1973, section 2.
+        Distribution Theory for Tests Based on the Sample Distribution Function, 1973, section 2; contradictions beside
+        noisy labels: Bootkrajang, Kabán, ECML PKDD 2012.
     Differs:
         No joint noise matrix and no poison rate: scores are compared with those of trusted rows. Rows are
         trimmed by p-value, not to an assumed number of clean ones.
@@ -104,7 +111,7 @@ class Disagreement(Detector):
             raise _too_few()
         vetted = (trusted, heldout)
         if suspect.modality == "table":
-            return self._of_tables(suspect, vetted, rng)
+            return self._of_tables(suspect, vetted, rng, alike=not evidence.shift.certain)
         if crossfit is None:
             raise InputError("disagreement needs crossfit", where="evidence", action="gather all of it anew")
         return self._of_images(suspect, vetted, crossfit.sifted, rng)
@@ -121,7 +128,9 @@ class Disagreement(Detector):
         machines = train_machines(everything, rows, self.folds, rng)
         return calibrated(self._scorer(partial(_mean, (seen, machines.log_p))), vetted, suspect, EXPONENTIAL)
 
-    def _of_tables(self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> DisagreementScorer:
+    def _of_tables(
+        self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator, *, alike: bool
+    ) -> DisagreementScorer:
         rows = list(vetted)  # the first models are of trusted rows only
         models = _committees(_first_members(rows, self.folds, rng), vetted)
         for number, drop in enumerate(self.drops):
@@ -131,9 +140,11 @@ class Disagreement(Detector):
             pools = _pools(rows, self.folds) if number else self._vouched_for(models, scorer, suspect, vetted, drop)
             models = _committees(_members(pools, tuple(models[0].weights), rng), vetted)
         scorer = self._table_scorer(models, rows)
-        if suspect.task == "classification":
-            return calibrated(scorer, vetted, suspect, EXPONENTIAL)
-        return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
+        if suspect.task == "regression":
+            return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
+        if alike and told_by_lot(sum(map(len, vetted))):
+            return replace(scorer, calibration=contradictions(score_all(scorer, vetted), score_all(scorer, (suspect,))))
+        return calibrated(scorer, vetted, suspect, EXPONENTIAL)
 
     def _vouched_for(
         self,

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lotgate.calibration import calibrate
 from lotgate.checks import example
+from lotgate.contradictions import contradictions
 from lotgate.data import Batch, Dataset
-from lotgate.detector import CalibratedScorer, Judgement, Scores, calibrated, judge
+from lotgate.detector import CalibratedScorer, Judgement, Scores, judge, score_all
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.firmness import beyond_chance, firm, oftener_contradicted, stand_out
 from lotgate.surplus import Ranked
@@ -71,17 +73,18 @@ class Known(CalibratedScorer):
 
 
 def judged(
-    folder: Path, contradictions: np.ndarray, trusted: int = 0, vouching: Any = None
+    folder: Path, contradicted: np.ndarray, trusted: int = 0, vouching: Any = None, law: Any = calibrate
 ) -> tuple[Judgement, np.ndarray]:
     """Of 400 rows and forty trusted ones: rows are contradicted so firmly, as many as given, trusted ones weakly."""
     evidence = example(folder, "nothing", modality="table", n=400).evidence
     vetted = [d.select(d.ids[:20]) for d in evidence.vetted]
     evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1], crossfit=vouching or evidence.crossfit)
     scores = {str(i): s for d in (evidence.suspect, *vetted) for i, s in zip(d.ids, confirmed(len(d)), strict=True)}
-    planted = evidence.suspect.ids[:: len(evidence.suspect) // len(contradictions)][: len(contradictions)]
-    scores |= dict(zip(map(str, planted), contradictions, strict=True))
+    planted = evidence.suspect.ids[:: len(evidence.suspect) // len(contradicted)][: len(contradicted)]
+    scores |= dict(zip(map(str, planted), contradicted, strict=True))
     scores |= {str(i): 0.3 for i in vetted[0].ids[:trusted]}
-    scorer = calibrated(Known(rate=0.005, scores=scores), vetted, evidence.suspect)
+    scorer = Known(rate=0.005, scores=scores)
+    scorer = replace(scorer, calibration=law(score_all(scorer, vetted), score_all(scorer, [evidence.suspect])))
     return judge(Disagreement(), scorer, evidence), planted
 
 
@@ -99,6 +102,16 @@ def test_a_table_that_models_do_not_know_is_said_to_be_unjudged(tmp_path: Path) 
     found, _ = judged(tmp_path, RNG(2).uniform(0.1, 0.5, 130), trusted=12)
     assert found.unjudged == ("class 0", "class 1", "class 2")
     assert (found.findings["p_value"] == 1).all()
+
+
+def test_a_law_that_weighs_how_firm_contradictions_are_accuses_by_itself(tmp_path: Path) -> None:
+    """Models as sure as these do not err by four nats so often, though others are confirmed more firmly."""
+    found, planted = judged(tmp_path, np.linspace(4, 5, 16), law=contradictions)
+    p = found.findings.set_index("sample_id")["p_value"]
+    assert (p[planted] < 0.025).all() and not found.unjudged
+    (tmp_path / "many").mkdir()
+    many, _ = judged(tmp_path / "many", RNG(2).uniform(2, 5, 130), law=contradictions)
+    assert many.unjudged and (many.findings["p_value"] == 1).all()
 
 
 @pytest.mark.parametrize(("lot", "trusted", "expected"), [(0.23, 0.25, False), (0.29, 0.24, True), (0.29, 0.28, False)])

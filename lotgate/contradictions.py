@@ -1,0 +1,103 @@
+"""How often models contradict clean labels, told from a lot that may hold changed ones: by how sure they are.
+
+A score is the log-odds of another class against the label; its size is how sure the models are of the row, whatever its
+label says. Of rows of size a, clean labels are contradicted with probability
+
+    w(a) = δ + (1 − 2δ) / (1 + exp(a / T)):
+
+calibrated models err with T = 1, overconfident ones with more (Guo, Pleiss, Sun, Weinberger, ICML 2017, section 4.2),
+and a share δ of clean labels is contradicted however sure they are. In the lot a share ε was changed besides, as in
+logistic regression with noisy labels (Bootkrajang & Kabán, ECML PKDD 2012). A few held-out rows say little about any of
+it, hundreds of rows on trial, most of them clean, say much: contradictions that get rarer where models are surer are
+their errors, those that do not are changed labels, or clean ones by as much as held-out rows leave open about δ. All
+that both leave open about T, δ and ε is averaged over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logsumexp
+
+Floats = npt.NDArray[np.float64]
+
+FEWEST, ENOUGH = 15, 100  # held-out rows, with which a lot has the word: fewer are no witness, more need none
+TEMPERATURES = np.exp(np.linspace(-np.log(4), np.log(4), 13))  # T
+SPREAD = 0.5  # of log T about 0
+FLOORS = np.array([0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08])  # δ, each with its prior probability:
+FLOORS_PRIOR = np.array([0.25, 0.15, 0.15, 0.15, 0.15, 0.1, 0.05])
+SHARES = np.array([0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3])  # ε
+CLEAN = 0.5  # probability of ε = 0; the other shares are as likely as each other
+
+
+@dataclass(frozen=True, eq=False)
+class Contradictions:
+    """How sure models are of the rows of a lot, and what is believed of w.
+
+    Attributes:
+        sizes: (N,) ascending |s| of the lot's rows, N ≥ 1.
+        floor: mean δ. slopes: (temperatures,) mean 1 − 2δ at each, times its probability.
+    """
+
+    sizes: Floats
+    floor: float
+    slopes: Floats
+
+    def p_value(self, scores: Floats) -> Floats:
+        """(B,) in (0, 1]: how often a clean row of this lot would score at least this; never increases with the score.
+
+        One more row is counted that is as sure as the one that is asked about.
+        """
+        sizes, rows = np.abs(scores), len(self.sizes)
+        against = self._from[np.searchsorted(self.sizes, sizes, side="left")]
+        surer = rows - np.searchsorted(self.sizes, sizes, side="right")
+        right = surer - self._from[rows - surer]
+        more = np.where(scores > 0, against + self.contradicted(sizes), rows - right + 1 - self.contradicted(sizes))
+        return np.asarray(more / (rows + 1))
+
+    def threshold(self, rate: float) -> float:
+        """The score beyond which p-values are at most `rate`; +inf without one."""
+        limits = np.concatenate([[0.0], self.sizes])
+        rare = self.p_value(np.nextafter(limits, np.inf)) <= rate
+        return float(limits[rare.argmax()]) if rare.any() else float("inf")
+
+    def contradicted(self, sizes: Floats) -> Floats:
+        """(B,) mean w of sizes (B,)."""
+        return np.asarray(self.floor + expit(-sizes[:, None] / TEMPERATURES) @ self.slopes)
+
+    @cached_property
+    def _from(self) -> Floats:
+        """(N + 1,) clean labels of the lot's rows from each size on that are contradicted."""
+        return np.concatenate([np.cumsum(self.contradicted(self.sizes)[::-1])[::-1], [0.0]])
+
+
+def told_by_lot(heldout: int) -> bool:
+    """Whether so many held-out rows are too few to tell by themselves how far the scores of clean rows go."""
+    return FEWEST <= heldout < ENOUGH
+
+
+def contradictions(heldout: Floats, lot: Floats) -> Contradictions:
+    """From the scores of held-out clean rows (n,) and of the rows on trial (N,), N ≥ 1, by the same models."""
+    weights = _posterior(heldout, lot)
+    return Contradictions(np.sort(np.abs(lot)), float(weights.sum(axis=0) @ FLOORS), weights @ (1 - 2 * FLOORS))
+
+
+def _posterior(heldout: Floats, lot: Floats) -> Floats:
+    """(temperatures, floors) probability of each pair, whatever the share of changed labels."""
+    before = np.log(np.where(SHARES == 0, CLEAN, (1 - CLEAN) / (len(SHARES) - 1)))
+    known = np.log(FLOORS_PRIOR)[None, :, None] + before - (np.log(TEMPERATURES)[:, None, None] / SPREAD) ** 2 / 2
+    either = FLOORS[:, None] + SHARES - 2 * FLOORS[:, None] * SHARES  # a changed label that is also wrong is right
+    for i, temperature in enumerate(TEMPERATURES):
+        held = _log_likelihood(heldout, temperature, FLOORS)
+        known[i] += held[:, None] + _log_likelihood(lot, temperature, either.ravel()).reshape(either.shape)
+    return np.asarray(np.exp(known - logsumexp(known)).sum(axis=2))
+
+
+def _log_likelihood(scores: Floats, temperature: float, floors: Floats) -> Floats:
+    """(m,) Σ log P(contradicted or not | |s|) by each of the floors (m,)."""
+    error = expit(-np.abs(scores) / temperature)
+    wrong = floors[:, None] + (1 - 2 * floors[:, None]) * error
+    return np.asarray(np.log(np.where(scores > 0, wrong, 1 - wrong)).sum(axis=1))
