@@ -157,8 +157,8 @@ def calibrate(
     if len(excess) < TAIL_ROWS // 2:
         return Calibration(ordered)
     at_start = (1 + len(excess)) / (n + 1)
-    if prior is not None and prior.contaminated and len(excess) < ENOUGH:
-        at_start, tail = decontaminated_tail(excess, lot[lot > start] - start, len(lot), at_start)
+    if prior is not None and prior.witnesses and len(excess) < ENOUGH:
+        at_start, tail = decontaminated_tail(excess, lot[lot > start] - start, len(lot), at_start, prior.witnesses)
         return Calibration(ordered, start, at_start, tail)
     inside = np.sort(lot[(lot > start) & (lot <= ordered[-1])]) - start
     helpful = inside if len(excess) < ENOUGH else NO_SCORES

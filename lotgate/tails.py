@@ -29,22 +29,23 @@ NEGLIGIBLE = 1e-4  # weight of a law, beside the likeliest one's
 
 
 class Belief(NamedTuple):
-    """What is believed of a tail before rows are seen: its shape is N(mean, deviation²); whether all rows of the lot
-    tell of it where held-out ones are few (lotgate.contamination), or only those up to the largest held-out score.
+    """What is believed of a tail before rows are seen: its shape is N(mean, deviation²); and, where held-out rows are
+    few, how many of the lot's rows beyond the start tell of it at most (lotgate.contamination): with none, only those
+    up to the largest held-out score do.
     """
 
     mean: float
     deviation: float
-    contaminated: bool = False
+    witnesses: float = 0.0
 
     def log_density(self, shapes: Vector) -> Vector:
         """(m,) of shapes (m,), up to a constant."""
         return np.asarray(-(((shapes - self.mean) / self.deviation) ** 2) / 2)
 
 
-RESIDUALS = Belief(0.2, 0.2, contaminated=True)
+RESIDUALS = Belief(0.2, 0.2, witnesses=20)  # with more, hundreds of rows were too sure where heavy tails end
 DISTANCES = Belief(0.1, 0.1)
-TABLE_DISTANCES = DISTANCES._replace(contaminated=True)
+TABLE_DISTANCES = DISTANCES._replace(witnesses=float("inf"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,9 @@ def test_pulled_targets_do_not_excuse_each_other() -> None:
         rng = RNG(seed)
         held, clean, pulled = np.abs(rng.normal(size=60)), np.abs(rng.normal(size=270)), rng.uniform(2.5, 5, 30)
         for explained in (True, False):
-            fitted = calibrate(held, np.r_[clean, pulled], prior=RESIDUALS._replace(contaminated=explained))
+            fitted = calibrate(
+                held, np.r_[clean, pulled], prior=RESIDUALS if explained else RESIDUALS._replace(witnesses=0.0)
+            )
             p_values = fitted.p_value(np.r_[clean, pulled])
             _, limit = best_limit(p_values, 0.35, 2, 0.02)
             found[explained].append((p_values[270:] <= limit).mean())
@@ -107,3 +109,21 @@ def test_monotone_positive_and_consistent_with_the_threshold(lot: Vector) -> Non
     assert ((p > 0) & (p <= 1)).all()
     for rate in (0.01, 1e-4):
         assert fitted.p_value(np.array([fitted.threshold(rate)]))[0] == pytest.approx(rate, rel=0.01)
+
+
+def test_a_large_lot_is_not_too_sure_where_heavy_residuals_end() -> None:
+    """Of 1,000 prices with a tenth pulled, fifty trusted: 107 clean rows went with them."""
+
+    def residuals(rng: np.random.Generator, rows: int) -> Vector:
+        return np.asarray(np.abs(rng.normal(size=rows)) * np.where(rng.random(rows) < 0.1, 4.0, 1.0))
+
+    lost: dict[float, list[float]] = {RESIDUALS.witnesses: [], float("inf"): []}
+    for seed in range(20):
+        rng = RNG(seed)
+        held, lot = residuals(rng, 50), np.r_[residuals(rng, 900), rng.uniform(4, 10, 100)]
+        for witnesses, found in lost.items():
+            p_values = calibrate(held, lot, prior=RESIDUALS._replace(witnesses=witnesses)).p_value(lot)
+            _, limit = best_limit(p_values, 0.35, 2, 0.02)
+            found.append(float((p_values[:900] <= limit).mean()))
+    few, everybody = lost.values()
+    assert np.mean(few) < 0.8 * np.mean(everybody)
