@@ -24,7 +24,7 @@ from scipy.special import expit, logsumexp
 
 Floats = npt.NDArray[np.float64]
 
-FEWEST, ENOUGH = 15, 100  # held-out rows, with which a lot has the word: fewer are no witness, more need none
+FEWEST, ENOUGH = 15, 100  # held-out rows, between which a lot is heard: fewer are no witness, more need none
 TEMPERATURES = np.exp(np.linspace(-np.log(4), np.log(4), 13))  # T
 SPREAD = 0.5  # of log T about 0
 FLOORS = np.array([0, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08])  # δ, each with its prior probability:
@@ -47,22 +47,15 @@ class Contradictions:
     slopes: Floats
 
     def p_value(self, scores: Floats) -> Floats:
-        """(B,) in (0, 1]: how often a clean row of this lot would score at least this; never increases with the score.
+        """(B,) in (0, 1]: how often a clean row of this lot would score at least this, and ½ or more where models agree
+        with the label; never increases with the score.
 
         One more row is counted that is as sure as the one that is asked about.
         """
         sizes, rows = np.abs(scores), len(self.sizes)
-        against = self._from[np.searchsorted(self.sizes, sizes, side="left")]
+        against = self._from[np.searchsorted(self.sizes, sizes, side="left")] + self.contradicted(sizes)
         surer = rows - np.searchsorted(self.sizes, sizes, side="right")
-        right = surer - self._from[rows - surer]
-        more = np.where(scores > 0, against + self.contradicted(sizes), rows - right + 1 - self.contradicted(sizes))
-        return np.asarray(more / (rows + 1))
-
-    def threshold(self, rate: float) -> float:
-        """The score beyond which p-values are at most `rate`; +inf without one."""
-        limits = np.concatenate([[0.0], self.sizes])
-        rare = self.p_value(np.nextafter(limits, np.inf)) <= rate
-        return float(limits[rare.argmax()]) if rare.any() else float("inf")
+        return np.asarray(np.where(scores > 0, against / (rows + 1), 1 - surer / (2 * (rows + 1))))
 
     def contradicted(self, sizes: Floats) -> Floats:
         """(B,) mean w of sizes (B,)."""
@@ -75,7 +68,7 @@ class Contradictions:
 
 
 def told_by_lot(heldout: int) -> bool:
-    """Whether so many held-out rows are too few to tell by themselves how far the scores of clean rows go."""
+    """Whether a lot has something to say beside so many held-out rows."""
     return FEWEST <= heldout < ENOUGH
 
 

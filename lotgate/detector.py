@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, calibrate, class_inflation, fit_null, in_each_class
-from lotgate.contradictions import Contradictions
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class
+from lotgate.contradictions import contradictions, told_by_lot
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS, findings_frame
-from lotgate.firmness import beyond_chance, firm, hard_to_tell, oftener_contradicted, stand_out
+from lotgate.firmness import any_alone, beyond_chance, firm, hard_to_tell, oftener_contradicted, stand_out
 from lotgate.probe import Probe
 from lotgate.shift import NO_SHIFT, Shift
 from lotgate.statements import Statement, statement_of
@@ -81,14 +81,6 @@ class Scorer(Protocol):
         """(B,) in (0, 1]: how often a clean sample would score at least this, from held-out trusted rows."""
 
 
-class Law(Protocol):
-    """What is known of the scores of clean rows: a `Calibration`, or `Contradictions`."""
-
-    def p_value(self, scores: Scores) -> Scores: ...
-
-    def threshold(self, rate: float) -> float: ...
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CalibratedScorer(ABC):
     """What scorers share whose p-values come from the scores of clean rows; see `calibrated`.
@@ -99,7 +91,7 @@ class CalibratedScorer(ABC):
     """
 
     rate: float
-    calibration: Law | None = None
+    calibration: Calibration | None = None
 
     @property
     def threshold(self) -> float:
@@ -111,7 +103,7 @@ class CalibratedScorer(ABC):
     def p_value(self, scores: Scores) -> Scores:
         return self._known().p_value(scores)
 
-    def _known(self) -> Law:
+    def _known(self) -> Calibration:
         if self.calibration is None:
             raise ValueError(f"{type(self).__name__} was asked before it was calibrated")
         return self.calibration
@@ -253,9 +245,11 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     if known is None:
         return Judgement(findings)
     unjudged = _unjudged(known, evidence.suspect)
-    if detector.log_odds and _knows_nothing(scored, lot, known, scorer, evidence):
+    if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
+    if detector.log_odds and _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence):
+        findings = findings.assign(p_value=_as_the_lot_tells(scored, scores, lot.y, known.y, evidence))
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -265,13 +259,26 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     return Judgement(findings, unjudged, statement)
 
 
-def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, scorer: Scorer, evidence: Evidence) -> bool:
+def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:
     """Whether rows of a table are contradicted because models do not know their labels."""
     if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or stand_out(scores):
         return False
-    if isinstance(getattr(scorer, "calibration", None), Contradictions):  # weighs how firm they are itself
-        return hard_to_tell(scores > 0)
     return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
+
+
+def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evidence) -> bool:
+    """Whether a table has few trusted rows, by which nobody is accused singly, and models that know most labels."""
+    if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or evidence.shift.certain:
+        return False
+    return told_by_lot(len(known.y)) and not hard_to_tell(scores > 0) and not any_alone(p_values)
+
+
+def _as_the_lot_tells(
+    scores: Scores, known: Scores, y: npt.NDArray[np.int64], known_y: npt.NDArray[np.int64], evidence: Evidence
+) -> Scores:
+    """(N,) p-values of the suspect samples by lotgate.contradictions, right in each class."""
+    law = contradictions(known, scores)
+    return in_each_class(law.p_value(scores), y, law.p_value(known), known_y, len(evidence.suspect.classes))
 
 
 def _oftener_contradicted(evidence: Evidence) -> bool:

@@ -50,6 +50,12 @@ def hard_to_tell(contradicted: Mask) -> bool:
     return int(contradicted.sum()) > UNKNOWN * len(contradicted)
 
 
+def any_alone(p_values: Floats) -> bool:
+    """Whether p-values (N,) of single rows are so small that some of them would be accused."""
+    gain, _ = best_limit(p_values, ALONE, EVEN, MOST_CLEAN)
+    return gain > 0
+
+
 def beyond_chance(lot: Ranked, trusted: Ranked) -> bool:
     """Whether more rows of the lot are accused singly than its trusted rows explain (p ≤ LEVEL): of both together, the
     trusted ones among the accused are too few for a random draw.

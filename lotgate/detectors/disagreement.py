@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import Annotated, ClassVar
@@ -13,7 +13,6 @@ from pydantic import Field
 
 from lotgate.calibration import calibrate, in_each_class
 from lotgate.committee import KINDS, Blend, Committee, Kind, Model, Predictions, earned_weights, train_members
-from lotgate.contradictions import contradictions, told_by_lot
 from lotgate.crossfit import Ensemble, by_fold, contradiction, outside
 from lotgate.data import Batch, Dataset, Pool
 from lotgate.detector import SCAN_BATCH, CalibratedScorer, Detector, Evidence, Scorer, Scores, calibrated, score_all
@@ -63,15 +62,14 @@ class Disagreement(Detector):
         regressions on words of small windows, which know more of a few hundred images. log p_f is half the machines', a
         quarter the sifted and a quarter the last networks'. In a lot drawn like the trusted rows, the most contradicted
         rows of a class are accused together where they are too many beside its trusted ones (p ≤ .005 for all classes;
-        lotgate.surplus); rows that are accused singly are not counted. With 15 to 99 trusted rows of a table of
-        classes, drawn like its lot, p is how often models as sure as these contradict a clean label as firmly, which
-        the lot tells, explained as clean or as partly changed (lotgate.contradictions), and 1 where a quarter of its
-        labels is contradicted. Else single rows of a table are accused only where those with s > 0 stand out: at most a
-        quarter of the lot, and a quarter of them contradicted as firmly as half of the others are confirmed; or where
-        they are more than trusted rows explain (p ≤ .005) and models of trusted rows alone contradict the lot oftener,
-        too (p ≤ .05). Else it is the models that do not know (lotgate.firmness). Of images in a lot that is not drawn
-        like the trusted rows, on which models err oftener, only those count that are contradicted as firmly as nine of
-        ten others are confirmed.
+        lotgate.surplus); rows that are accused singly are not counted. Single rows of a table are accused only where
+        those with s > 0 stand out: at most a quarter of the lot, and a quarter of them contradicted as firmly as half
+        of the others are confirmed; or where they are more than trusted rows explain (p ≤ .005) and models of trusted
+        rows alone contradict the lot oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
+        Where nobody is accused so, of a table with 15 to 99 trusted rows that its lot is drawn like, p is how often
+        models as sure as these contradict a clean label as firmly: the lot tells it, explained as clean or as partly
+        changed (lotgate.contradictions). Of images in a lot that is not drawn like the trusted rows, on which models
+        err oftener, only those count that are contradicted as firmly as nine of ten others are confirmed.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and
         of few of these folds × (folds − 1) / 2 smaller ones; kinds that earned no say there are not trained again.
@@ -111,7 +109,7 @@ class Disagreement(Detector):
             raise _too_few()
         vetted = (trusted, heldout)
         if suspect.modality == "table":
-            return self._of_tables(suspect, vetted, rng, alike=not evidence.shift.certain)
+            return self._of_tables(suspect, vetted, rng)
         if crossfit is None:
             raise InputError("disagreement needs crossfit", where="evidence", action="gather all of it anew")
         return self._of_images(suspect, vetted, crossfit.sifted, rng)
@@ -128,9 +126,7 @@ class Disagreement(Detector):
         machines = train_machines(everything, rows, self.folds, rng)
         return calibrated(self._scorer(partial(_mean, (seen, machines.log_p))), vetted, suspect, EXPONENTIAL)
 
-    def _of_tables(
-        self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator, *, alike: bool
-    ) -> DisagreementScorer:
+    def _of_tables(self, suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> DisagreementScorer:
         rows = list(vetted)  # the first models are of trusted rows only
         models = _committees(_first_members(rows, self.folds, rng), vetted)
         for number, drop in enumerate(self.drops):
@@ -140,11 +136,9 @@ class Disagreement(Detector):
             pools = _pools(rows, self.folds) if number else self._vouched_for(models, scorer, suspect, vetted, drop)
             models = _committees(_members(pools, tuple(models[0].weights), rng), vetted)
         scorer = self._table_scorer(models, rows)
-        if suspect.task == "regression":
-            return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
-        if alike and told_by_lot(sum(map(len, vetted))):
-            return replace(scorer, calibration=contradictions(score_all(scorer, vetted), score_all(scorer, (suspect,))))
-        return calibrated(scorer, vetted, suspect, EXPONENTIAL)
+        if suspect.task == "classification":
+            return calibrated(scorer, vetted, suspect, EXPONENTIAL)
+        return calibrated(scorer, vetted, suspect, prior=RESIDUALS)
 
     def _vouched_for(
         self,

@@ -75,20 +75,16 @@ def test_a_trusted_row_that_is_surely_contradicted_excuses_others() -> None:
     spoiled = np.r_[heldout[1:], 9.0]
     one, other = (contradictions(h, lot) for h in (heldout, spoiled))
     assert other.floor > 1.5 * one.floor
-    assert (other.p_value(lot[:CHANGED]) > one.p_value(lot[:CHANGED])).all()
+    contradicted = lot[lot > 0]
+    assert (other.p_value(contradicted) > one.p_value(contradicted)).all()
 
 
-def test_monotone_positive_and_consistent_with_the_threshold() -> None:
+def test_monotone_positive_and_no_accusation_where_models_agree() -> None:
     for heldout, lot in lots(5, CHANGED):
-        known = contradictions(heldout, lot)
-        p_values = known.p_value(np.linspace(-40, 40, 4001))
+        p_values = contradictions(heldout, lot).p_value(np.linspace(-40, 40, 4001))
         assert (np.diff(p_values) <= 1e-12).all()
         assert 0 < p_values.min() < p_values.max() <= 1
-        for rate in (0.2, 0.02, 0.005):
-            beyond = lot[lot > known.threshold(rate)]
-            assert (known.p_value(beyond) <= rate).all()
-            assert (lot > 0).sum() == len(beyond) or (known.p_value(np.array([known.threshold(rate)])) > rate).all()
-    assert known.threshold(1e-9) == np.inf
+        assert p_values[2000] >= 0.5 > p_values[2001]
 
 
 def test_one_row_and_rows_without_doubt_are_no_trouble() -> None:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lotgate.calibration import Calibration, calibrate
+from lotgate.calibration import calibrate
 from lotgate.checks import example
 from lotgate.committee import Blend, Kind, Model, Predictions
-from lotgate.contradictions import Contradictions
 from lotgate.crossfit import SALT
 from lotgate.data import Batch, Dataset, FloatArray, Pool, Task, fold_of
 from lotgate.detector import Evidence, scan
@@ -21,7 +20,6 @@ from lotgate.detectors import disagreement
 from lotgate.detectors.disagreement import Disagreement, DisagreementScorer
 from lotgate.errors import InputError
 from lotgate.probe import Device, Probe, ProbeSettings
-from lotgate.shift import Shift
 
 
 def _never(batch: Batch) -> Predictions:
@@ -172,21 +170,3 @@ def test_first_classifiers_of_few_trusted_rows_are_averaged(
     if blends:
         (_, one, other), (_, shared, _) = (members["trees"].models for members in first[:2])  # type: ignore[attr-defined]
         assert one is shared and other is not one, "what knows neither fold 0 nor fold 1 speaks in both"
-
-
-@pytest.mark.parametrize(("trusted", "alike", "told"), [(18, True, True), (18, False, False), (10, True, False)])
-def test_of_few_trusted_rows_the_lot_tells_how_far_contradictions_go(
-    trusted: int, alike: bool, told: bool, tmp_path: Path
-) -> None:
-    """Not in a lot that is drawn otherwise, whose new rows are contradicted, too, and not without any witness."""
-    made = example(tmp_path, "flips", classes=2)
-    vetted = [d.select(d.ids[: trusted // 2]) for d in made.evidence.vetted]
-    shift = made.evidence.shift if alike else Shift(chance=0.9, error=0.01, images=False)
-    evidence = replace(made.evidence, trusted=vetted[0], heldout=vetted[1], shift=shift)
-    scorer = Disagreement().fit(evidence, np.random.default_rng(0))
-    assert isinstance(scorer, DisagreementScorer)
-    assert isinstance(scorer.calibration, Contradictions if told else Calibration)
-    if told:
-        p_values = scan(Disagreement(), evidence, np.random.default_rng(0))["p_value"].to_numpy()
-        assert (p_values[made.planted] <= 0.02).mean() > 0.5
-        assert (p_values[~made.planted] <= 0.02).mean() < 0.01
