@@ -91,6 +91,6 @@ def _posterior(heldout: Floats, lot: Floats) -> Floats:
 
 def _log_likelihood(scores: Floats, temperature: float, floors: Floats) -> Floats:
     """(m,) Σ log P(contradicted or not | |s|) by each of the floors (m,)."""
-    error = expit(-np.abs(scores) / temperature)
-    wrong = floors[:, None] + (1 - 2 * floors[:, None]) * error
-    return np.asarray(np.log(np.where(scores > 0, wrong, 1 - wrong)).sum(axis=1))
+    error, against = expit(-np.abs(scores) / temperature), scores > 0
+    wrong = (floor + (1 - 2 * floor) * error for floor in floors)  # one by one: a lot may have a million rows
+    return np.array([np.log(np.where(against, w, 1 - w)).sum() for w in wrong])
