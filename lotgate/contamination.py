@@ -10,7 +10,8 @@ g a generalised Pareto law, which held-out exceedances follow too, and contamina
 of either. All that the rows leave open about σ, ξ and ε is averaged over. Neither law is quite right, and a wrong model
 learns too fast: the likelihood of the lot is tempered (Grünwald & van Ommen, Bayesian Analysis 12(4), 2017). At least
 as large a share of clean rows lies beyond the start as held-out rows promise, and as the lot has there without its
-contamination.
+contamination. Where clean tails are heavier than g, as those of residuals may be, hundreds of rows are still too sure
+of where they end: a belief limits how many of them count (lotgate.tails.Belief).
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ and a share δ of clean labels is contradicted however sure they are. In the lot
 logistic regression with noisy labels (Bootkrajang & Kabán, ECML PKDD 2012). A few held-out rows say little about any of
 it, hundreds of rows on trial, most of them clean, say much: contradictions that get rarer where models are surer are
 their errors, those that do not are changed labels, or clean ones by as much as held-out rows leave open about δ. All
-that both leave open about T, δ and ε is averaged over.
+that both leave open about T, δ and ε is averaged over; of trusted rows alone, which are asked for their own wrong
+labels, lotgate.vetting takes the likeliest T and share.
 """
 
 from __future__ import annotations

@@ -261,16 +261,20 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
 
 def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:
     """Whether rows of a table are contradicted because models do not know their labels."""
-    if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or stand_out(scores):
+    if not _of_table_classes(evidence.suspect) or stand_out(scores):
         return False
     return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
 
 
 def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evidence) -> bool:
     """Whether a table has few trusted rows, by which nobody is accused singly, and models that know most labels."""
-    if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or evidence.shift.certain:
+    if not _of_table_classes(evidence.suspect) or evidence.shift.certain:
         return False
     return told_by_lot(len(known.y)) and not hard_to_tell(scores > 0) and not any_alone(p_values)
+
+
+def _of_table_classes(dataset: Dataset) -> bool:
+    return dataset.modality == "table" and dataset.task == "classification"
 
 
 def _as_the_lot_tells(

@@ -48,15 +48,15 @@ class Disagreement(Detector):
         Targets: s = |y − ŷ_f(x)| in units of the median residual of believed rows with predictions like it
         (lotgate.residuals). Trusted rows, each held out from the model that scores it, give p-values; a tail of
         log-odds may be as light as an exponential one, that of residuals is averaged over all that the rows leave open
-        (lotgate.tails), with fewer than 200 trusted ones all of the lot's among them, which may be contaminated
-        (lotgate.contamination). Where models agree with the label (s ≤ 0), p ≥ ½, however sure they are of trusted
-        rows. The first models see trusted rows only; then suspect rows join them, but none with p ≤ drops[i], and the
-        models are trained again: poison teaches little, good rows teach much. Of a table, the first models of fold f
-        say which suspect rows outside f join all trusted ones there, so no trusted row chooses what its own judge
-        learns, as no suspect row can (of classes with up to 1,000 trusted rows, half their say has one of all these
-        trusted rows, half those of the rows outside another fold, too); later, and of images, trusted rows are trimmed
-        alike. A table's models are committees of trees, a linear model and nearest neighbours, weighted by what they
-        make of trusted rows they have not seen (lotgate.committee). Images start from the sifted models of
+        (lotgate.tails), with fewer than 200 trusted ones also over what the lot's rows do, which count as 20 at most
+        and may be contaminated (lotgate.contamination). Where models agree with the label (s ≤ 0), p ≥ ½, however sure
+        they are of trusted rows. The first models see trusted rows only; then suspect rows join them, but none with p ≤
+        drops[i], and the models are trained again: poison teaches little, good rows teach much. Of a table, the first
+        models of fold f say which suspect rows outside f join all trusted ones there, so no trusted row chooses what
+        its own judge learns, as no suspect row can (of classes with up to 1,000 trusted rows, half their say has one of
+        all these trusted rows, half those of the rows outside another fold, too); later, and of images, trusted rows
+        are trimmed alike. A table's models are committees of trees, a linear model and nearest neighbours, weighted by
+        what they make of trusted rows they have not seen (lotgate.committee). Images start from the sifted models of
         lotgate.crossfit, in its two folds, which stand for the first two rounds; in the last ones images are moved by
         up to an eighth of their side, at random. After them come machines in `folds` folds (lotgate.machines): logistic
         regressions on words of small windows, which know more of a few hundred images. log p_f is half the machines', a
