@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class
-from lotgate.contradictions import contradictions, told_by_lot
+from lotgate.contradictions import OF_IMAGES, OF_TABLES, Prior, contradictions
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -248,8 +248,9 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
-    if detector.log_odds and _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence):
-        findings = findings.assign(p_value=_as_the_lot_tells(scored, scores, lot.y, known.y, evidence))
+    if detector.log_odds and (prior := _asks_the_lot(scored, known, evidence)):
+        told = _as_the_lot_tells(scored, scores, lot.y, known.y, evidence, prior)
+        findings = findings.assign(p_value=_beside_own_tail(told, findings["p_value"].to_numpy(), evidence))
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -266,11 +267,12 @@ def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidenc
     return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
 
 
-def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evidence) -> bool:
-    """Whether a table has few trusted rows, by which nobody is accused singly, and models that know most labels."""
-    if not _of_table_classes(evidence.suspect) or evidence.shift.certain:
-        return False
-    return told_by_lot(len(known.y)) and not hard_to_tell(scores > 0) and not any_alone(p_values)
+def _asks_the_lot(scores: Scores, known: Ranked, evidence: Evidence) -> Prior | None:
+    """What is believed of models that know most labels of a lot with few trusted rows; None where it is not asked."""
+    if evidence.suspect.task != "classification" or evidence.shift.certain or hard_to_tell(scores > 0):
+        return None
+    prior = OF_TABLES if evidence.suspect.modality == "table" else OF_IMAGES
+    return prior if prior.hears_lot(len(known.y)) else None
 
 
 def _of_table_classes(dataset: Dataset) -> bool:
@@ -278,11 +280,25 @@ def _of_table_classes(dataset: Dataset) -> bool:
 
 
 def _as_the_lot_tells(
-    scores: Scores, known: Scores, y: npt.NDArray[np.int64], known_y: npt.NDArray[np.int64], evidence: Evidence
+    scores: Scores,
+    known: Scores,
+    y: npt.NDArray[np.int64],
+    known_y: npt.NDArray[np.int64],
+    evidence: Evidence,
+    prior: Prior,
 ) -> Scores:
     """(N,) p-values of the suspect samples by lotgate.contradictions, right in each class."""
-    law = contradictions(known, scores)
+    law = contradictions(known, scores, prior)
     return in_each_class(law.p_value(scores), y, law.p_value(known), known_y, len(evidence.suspect.classes))
+
+
+def _beside_own_tail(told: Scores, by_tail: Scores, evidence: Evidence) -> Scores:
+    """(N,) p-values that the lot tells, where the trusted rows' own tail accuses nobody singly. Where it does, that
+    stands in a table; of images both must accuse.
+    """
+    if not any_alone(by_tail):
+        return told
+    return by_tail if evidence.suspect.modality == "table" else np.maximum(told, by_tail)
 
 
 def _oftener_contradicted(evidence: Evidence) -> bool:

@@ -37,8 +37,8 @@ class Disagreement(Detector):
         trigger the models did not learn, out-of-distribution rows under a label that does not fit.
     Misses:
         Backdoors that the lot itself teaches (the models outside the fold learn the trigger too), clean-label poison.
-        With fewer than 100 trusted rows of a table: changed labels beside as many that were wrong all along, and so
-        many that models which learned from them as often expect to be contradicted.
+        With fewer than 100 trusted rows of a table, 80 of images: changed labels beside as many that were wrong all
+        along, and so many that models which learned from them as often expect to be contradicted.
     Assumes:
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
@@ -66,9 +66,10 @@ class Disagreement(Detector):
         those with s > 0 stand out: at most a quarter of the lot, and a quarter of them contradicted as firmly as half
         of the others are confirmed; or where they are more than trusted rows explain (p ≤ .005) and models of trusted
         rows alone contradict the lot oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
-        Where nobody is accused so, of a table with 15 to 99 trusted rows that its lot is drawn like, p is how often
-        models as sure as these contradict a clean label as firmly: the lot tells it, explained as clean or as partly
-        changed (lotgate.contradictions). Of images in a lot that is not drawn like the trusted rows, on which models
+        Where nobody is accused so, of a table with 15 to 99 trusted rows, or of images with 10 to 79, that the lot is
+        drawn like, p is how often models as sure as these contradict a clean label as firmly: the lot tells it,
+        explained as clean or as partly changed (lotgate.contradictions). Where such trusted rows do accuse single
+        images, the larger of both p counts. Of images in a lot that is not drawn like the trusted rows, on which models
         err oftener, only those count that are contradicted as firmly as nine of ten others are confirmed.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lotgate.checks import example
-from lotgate.data import Batch, Dataset
+from lotgate.data import Batch, Dataset, Modality
 from lotgate.detector import CalibratedScorer, Judgement, Scores, calibrated, judge
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.firmness import any_alone, beyond_chance, firm, oftener_contradicted, stand_out
@@ -71,10 +71,15 @@ class Known(CalibratedScorer):
 
 
 def judged(
-    folder: Path, contradictions: np.ndarray, trusted: int = 0, vouching: Any = None, vetted_rows: int = 40
+    folder: Path,
+    contradictions: np.ndarray,
+    trusted: int = 0,
+    vouching: Any = None,
+    vetted_rows: int = 40,
+    modality: Modality = "table",
 ) -> tuple[Judgement, np.ndarray]:
     """Of 400 rows and some trusted ones: rows are contradicted so firmly, as many as given, trusted ones weakly."""
-    evidence = example(folder, "nothing", modality="table", n=400).evidence
+    evidence = example(folder, "nothing", modality=modality, n=400).evidence
     vetted = [d.select(d.ids[: vetted_rows // 2]) for d in evidence.vetted]
     evidence = replace(evidence, trusted=vetted[0], heldout=vetted[1], crossfit=vouching or evidence.crossfit)
     scores = {str(i): s for d in (evidence.suspect, *vetted) for i, s in zip(d.ids, confirmed(len(d)), strict=True)}
@@ -105,6 +110,25 @@ def test_a_lot_that_few_trusted_rows_leave_in_doubt_is_asked(vetted_rows: int, t
     found, planted = judged(tmp_path, np.linspace(4, 5, 8), vetted_rows=vetted_rows)
     p = found.findings.set_index("sample_id")["p_value"]
     assert (p[planted] < 0.02).all() if vetted_rows == 40 else (p == 1).all()
+
+
+@pytest.mark.parametrize(("vetted_rows", "asked"), [(8, False), (10, True)])
+def test_a_lot_of_images_is_asked_with_fewer_trusted_rows(vetted_rows: int, asked: bool, tmp_path: Path) -> None:
+    """Changed labels that lie no higher than errors of models do, but oftener than errors of models so sure."""
+    found, planted = judged(tmp_path, np.linspace(3.5, 5, 12), vetted_rows=vetted_rows, modality="image")
+    p = found.findings.set_index("sample_id")["p_value"]
+    assert any_alone(p.to_numpy()) == asked
+    assert (p[planted] < 0.02).all() == asked
+
+
+def test_of_images_the_lot_may_excuse_whom_few_trusted_rows_accuse(tmp_path: Path) -> None:
+    """Thirty letters had no contradicted one among them by luck, and a thirtieth of the clean lot was set aside."""
+    errors = RNG(3).exponential(1.5, 40)  # rarer where models are surer
+    few, enough = (
+        judged(tmp_path / str(rows), errors, vetted_rows=rows, modality="image")[0].findings["p_value"]
+        for rows in (78, 80)
+    )
+    assert (few <= 0.01).sum() < 0.2 * (enough <= 0.01).sum()
 
 
 def test_a_table_that_models_do_not_know_is_said_to_be_unjudged(tmp_path: Path) -> None:
