@@ -293,12 +293,13 @@ def _as_the_lot_tells(
 
 
 def _beside_own_tail(told: Scores, by_tail: Scores, evidence: Evidence) -> Scores:
-    """(N,) p-values that the lot tells, where the trusted rows' own tail accuses nobody singly. Where it does, that
-    stands in a table; of images both must accuse.
+    """(N,) p-values that the lot tells, where the trusted rows' own tail accuses nobody singly. Where it does, it
+    stands; of images the lot may excuse some of those that are accused, not all.
     """
     if not any_alone(by_tail):
         return told
-    return by_tail if evidence.suspect.modality == "table" else np.maximum(told, by_tail)
+    both = np.maximum(told, by_tail)
+    return both if evidence.suspect.modality == "image" and any_alone(both) else by_tail
 
 
 def _oftener_contradicted(evidence: Evidence) -> bool:
