@@ -248,9 +248,8 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
-    if detector.log_odds and (prior := _asks_the_lot(scored, known, evidence)):
-        told = _as_the_lot_tells(scored, scores, lot.y, known.y, evidence, prior)
-        findings = findings.assign(p_value=_beside_own_tail(told, findings["p_value"].to_numpy(), evidence))
+    if detector.log_odds and (prior := _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence)):
+        findings = findings.assign(p_value=_as_the_lot_tells(scored, scores, lot.y, known.y, evidence, prior))
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -267,12 +266,15 @@ def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidenc
     return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
 
 
-def _asks_the_lot(scores: Scores, known: Ranked, evidence: Evidence) -> Prior | None:
-    """What is believed of models that know most labels of a lot with few trusted rows; None where it is not asked."""
-    if evidence.suspect.task != "classification" or evidence.shift.certain or hard_to_tell(scores > 0):
+def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evidence) -> Prior | None:
+    """What is believed of models that know most labels of a lot with few trusted rows, by which nobody is accused
+    singly; None where it is not asked.
+    """
+    if evidence.suspect.task != "classification" or evidence.shift.certain:
         return None
     prior = OF_TABLES if evidence.suspect.modality == "table" else OF_IMAGES
-    return prior if prior.hears_lot(len(known.y)) else None
+    asked = prior.hears_lot(len(known.y)) and not hard_to_tell(scores > 0) and not any_alone(p_values)
+    return prior if asked else None
 
 
 def _of_table_classes(dataset: Dataset) -> bool:
@@ -290,16 +292,6 @@ def _as_the_lot_tells(
     """(N,) p-values of the suspect samples by lotgate.contradictions, right in each class."""
     law = contradictions(known, scores, prior)
     return in_each_class(law.p_value(scores), y, law.p_value(known), known_y, len(evidence.suspect.classes))
-
-
-def _beside_own_tail(told: Scores, by_tail: Scores, evidence: Evidence) -> Scores:
-    """(N,) p-values that the lot tells, where the trusted rows' own tail accuses nobody singly. Where it does, it
-    stands; of images the lot may excuse some of those that are accused, not all.
-    """
-    if not any_alone(by_tail):
-        return told
-    both = np.maximum(told, by_tail)
-    return both if evidence.suspect.modality == "image" and any_alone(both) else by_tail
 
 
 def _oftener_contradicted(evidence: Evidence) -> bool:

@@ -68,10 +68,9 @@ class Disagreement(Detector):
         rows alone contradict the lot oftener, too (p ≤ .05). Else it is the models that do not know (lotgate.firmness).
         Where nobody is accused so, of a table with 15 to 99 trusted rows, or of images with 10 to 79, that the lot is
         drawn like, p is how often models as sure as these contradict a clean label as firmly: the lot tells it,
-        explained as clean or as partly changed (lotgate.contradictions). Where such trusted rows do accuse single
-        images, the larger of both p counts, unless that would excuse all of them. Of images in a lot that is not drawn
-        like the trusted rows, on which models err oftener, only those count that are contradicted as firmly as nine of
-        ten others are confirmed.
+        explained as clean or as partly changed (lotgate.contradictions). Of images in a lot that is not drawn like the
+        trusted rows, on which models err oftener, only those count that are contradicted as firmly as nine of ten
+        others are confirmed.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and
         of few of these folds × (folds − 1) / 2 smaller ones; kinds that earned no say there are not trained again.

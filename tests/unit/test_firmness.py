@@ -121,24 +121,15 @@ def test_a_lot_of_images_is_asked_with_fewer_trusted_rows(vetted_rows: int, aske
     assert (p[planted] < 0.02).all() == asked
 
 
-def test_of_images_the_lot_may_excuse_whom_few_trusted_rows_accuse(tmp_path: Path) -> None:
-    """Thirty letters had no contradicted one among them by luck: clean ones went with those whose label was changed."""
-    changed, errors = np.linspace(7, 9, 10), RNG(3).exponential(1.5, 40)  # rarer where models are surer
-    few, enough = (
-        judged(tmp_path / str(rows), np.r_[changed, errors], vetted_rows=rows, modality="image") for rows in (78, 80)
-    )
-    of_few, of_enough = (found.findings.set_index("sample_id")["p_value"][planted] for found, planted in (few, enough))
-    assert (of_few[:10] <= 0.01).all()
-    assert (of_few[10:] <= 0.01).sum() < 0.5 * (of_enough[10:] <= 0.01).sum()
-
-
-def test_but_it_does_not_excuse_all_of_them(tmp_path: Path) -> None:
-    """Images with a patch, which models half know, are contradicted no more firmly than errors of models might be."""
-    patched = np.linspace(1.0, 2.2, 20)
-    for rows in (60, 80):
-        found, planted = judged(tmp_path / str(rows), patched, vetted_rows=rows, modality="image")
-        assert any_alone(found.findings["p_value"].to_numpy())
-        assert (found.findings.set_index("sample_id").loc[planted, "p_value"] < 0.02).mean() > 0.5
+@pytest.mark.parametrize("modality", ["table", "image"])
+def test_the_lot_does_not_excuse_whom_trusted_rows_accuse(modality: Modality, tmp_path: Path) -> None:
+    """Images with a patch, which models half know, are contradicted no more firmly than errors of models might be; and
+    a class whose accused rows were excused, of 700 MNIST images, was accused as a whole, with 4% of the clean rows.
+    """
+    patched = np.linspace(1.0, 2.2, 20) if modality == "image" else np.linspace(7, 9, 20)
+    few, enough = (judged(tmp_path / str(rows), patched, vetted_rows=rows, modality=modality) for rows in (60, 110))
+    for found, planted in (few, enough):
+        assert (found.findings.set_index("sample_id").loc[planted, "p_value"] < 0.02).all()
 
 
 def test_a_table_that_models_do_not_know_is_said_to_be_unjudged(tmp_path: Path) -> None:
