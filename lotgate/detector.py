@@ -17,7 +17,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class
-from lotgate.contradictions import OF_IMAGES, OF_TABLES, Prior, contradictions
+from lotgate.contradictions import PRIORS, contradictions
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
 from lotgate.errors import InputError
@@ -248,8 +248,8 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
-    if detector.log_odds and (prior := _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence)):
-        findings = findings.assign(p_value=_as_the_lot_tells(scored, scores, lot.y, known.y, evidence, prior))
+    if detector.log_odds and _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence):
+        findings = findings.assign(p_value=_as_the_lot_tells(scored, scores, lot.y, known.y, evidence))
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -261,36 +261,24 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
 
 def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:
     """Whether rows of a table are contradicted because models do not know their labels."""
-    if not _of_table_classes(evidence.suspect) or stand_out(scores):
+    if evidence.suspect.modality != "table" or evidence.suspect.task != "classification" or stand_out(scores):
         return False
     return evidence.shift.certain or not (beyond_chance(lot, known) and _oftener_contradicted(evidence))
 
 
-def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evidence) -> Prior | None:
-    """What is believed of models that know most labels of a lot with few trusted rows, by which nobody is accused
-    singly; None where it is not asked.
-    """
+def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evidence) -> bool:
+    """Whether there are few trusted rows, by which nobody is accused singly, and models that know most labels."""
     if evidence.suspect.task != "classification" or evidence.shift.certain:
-        return None
-    prior = OF_TABLES if evidence.suspect.modality == "table" else OF_IMAGES
-    asked = prior.hears_lot(len(known.y)) and not hard_to_tell(scores > 0) and not any_alone(p_values)
-    return prior if asked else None
-
-
-def _of_table_classes(dataset: Dataset) -> bool:
-    return dataset.modality == "table" and dataset.task == "classification"
+        return False
+    few = PRIORS[evidence.suspect.modality].hears_lot(len(known.y))
+    return few and not hard_to_tell(scores > 0) and not any_alone(p_values)
 
 
 def _as_the_lot_tells(
-    scores: Scores,
-    known: Scores,
-    y: npt.NDArray[np.int64],
-    known_y: npt.NDArray[np.int64],
-    evidence: Evidence,
-    prior: Prior,
+    scores: Scores, known: Scores, y: npt.NDArray[np.int64], known_y: npt.NDArray[np.int64], evidence: Evidence
 ) -> Scores:
     """(N,) p-values of the suspect samples by lotgate.contradictions, right in each class."""
-    law = contradictions(known, scores, prior)
+    law = contradictions(known, scores, PRIORS[evidence.suspect.modality])
     return in_each_class(law.p_value(scores), y, law.p_value(known), known_y, len(evidence.suspect.classes))
 
 

@@ -7,12 +7,13 @@ import pytest
 from scipy.special import expit
 
 from lotgate.calibration import Scores, calibrate
-from lotgate.contradictions import OF_IMAGES, OF_TABLES, Prior, contradictions
+from lotgate.contradictions import PRIORS, Prior, contradictions
 from lotgate.policy import best_limit
 from lotgate.tails import EXPONENTIAL
 
 RNG = np.random.default_rng
 TRUSTED, LOT, CHANGED = 19, 300, 15
+OF_TABLES, OF_IMAGES = PRIORS["table"], PRIORS["image"]
 
 
 def scored(
@@ -39,7 +40,9 @@ def accused(p_values: Scores) -> np.ndarray:
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_p_values_of_clean_rows_are_right_however_sure_models_are(temperature: float) -> None:
-    p_values = np.concatenate([contradictions(h, lot).p_value(lot) for h, lot in lots(60, 0, temperature=temperature)])
+    p_values = np.concatenate(
+        [contradictions(h, lot, OF_TABLES).p_value(lot) for h, lot in lots(60, 0, temperature=temperature)]
+    )
     for rate in (0.001, 0.005, 0.02):
         assert (p_values <= rate).mean() <= 1.3 * rate
 
@@ -48,7 +51,7 @@ def test_changed_labels_are_found_with_nineteen_trusted_rows() -> None:
     """Of public tables whose models are sure, 18 rows left the tail so open that nearly every changed label passed."""
     found, lost, before = [], [], []
     for heldout, lot in lots(40, CHANGED, sure=8, temperature=0.7):
-        rows = accused(contradictions(heldout, lot).p_value(lot))
+        rows = accused(contradictions(heldout, lot, OF_TABLES).p_value(lot))
         found.append(rows[:CHANGED].mean())
         lost.append(rows[CHANGED:].mean())
         before.append(accused(calibrate(heldout, lot, lightest=EXPONENTIAL).p_value(lot))[:CHANGED].mean())
@@ -64,7 +67,7 @@ def test_clean_lots_lose_less_than_by_their_trusted_rows_alone(models: dict[str,
     """Labels that are partly chance, models that are too sure, a hundredth of labels that were wrong all along."""
     lost, before = [], []
     for heldout, lot in lots(60, 0, **models):
-        lost.append(accused(contradictions(heldout, lot).p_value(lot)).mean())
+        lost.append(accused(contradictions(heldout, lot, OF_TABLES).p_value(lot)).mean())
         before.append(accused(calibrate(heldout, lot, lightest=EXPONENTIAL).p_value(lot)).mean())
     assert np.mean(lost) < 0.5 * np.mean(before)
     assert np.mean(np.array(lost) > 0.01) <= 0.05
@@ -73,7 +76,7 @@ def test_clean_lots_lose_less_than_by_their_trusted_rows_alone(models: dict[str,
 def test_a_trusted_row_that_is_surely_contradicted_excuses_others() -> None:
     heldout, lot = next(lots(1, CHANGED))
     spoiled = np.r_[heldout[1:], 9.0]
-    one, other = (contradictions(h, lot) for h in (heldout, spoiled))
+    one, other = (contradictions(h, lot, OF_TABLES) for h in (heldout, spoiled))
     assert other.floor > 1.5 * one.floor
     contradicted = lot[lot > 0]
     assert (other.p_value(contradicted) > one.p_value(contradicted)).all()
@@ -81,19 +84,21 @@ def test_a_trusted_row_that_is_surely_contradicted_excuses_others() -> None:
 
 def test_monotone_positive_and_no_accusation_where_models_agree() -> None:
     for heldout, lot in lots(5, CHANGED):
-        p_values = contradictions(heldout, lot).p_value(np.linspace(-40, 40, 4001))
+        p_values = contradictions(heldout, lot, OF_TABLES).p_value(np.linspace(-40, 40, 4001))
         assert (np.diff(p_values) <= 1e-12).all()
         assert 0 < p_values.min() < p_values.max() <= 1
         assert p_values[2000] >= 0.5 > p_values[2001]
 
 
 def test_one_row_and_rows_without_doubt_are_no_trouble() -> None:
-    assert contradictions(np.array([-1.0]), np.array([2.0])).p_value(np.array([2.0, 0.0, -2.0])).shape == (3,)
-    sure = contradictions(np.full(20, -700.0), np.full(50, -700.0))
+    assert contradictions(np.array([-1.0]), np.array([2.0]), OF_TABLES).p_value(np.array([2.0, 0.0, -2.0])).shape == (
+        3,
+    )
+    sure = contradictions(np.full(20, -700.0), np.full(50, -700.0), OF_TABLES)
     assert np.isfinite(sure.p_value(np.array([-800.0, 0.0, 800.0]))).all()
 
 
-@pytest.mark.parametrize("prior", [OF_TABLES, OF_IMAGES], ids=["tables", "images"])
+@pytest.mark.parametrize("prior", PRIORS.values(), ids=PRIORS)
 def test_the_lot_has_the_word_where_trusted_rows_are_few_but_some(prior: Prior) -> None:
     heard = [prior.hears_lot(n) for n in (prior.fewest - 1, prior.fewest, prior.enough - 1, prior.enough)]
     assert heard == [False, True, True, False]
