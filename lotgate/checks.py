@@ -21,7 +21,7 @@ from torch import nn
 
 from lotgate.crossfit import FOLDS, SALT, CrossFit, Ensemble, contradiction
 from lotgate.data import Dataset, Modality, Pool, Task, fold_of
-from lotgate.detector import Detector, Evidence, scan, score_all
+from lotgate.detector import Detector, Evidence, judge, scan, score_all
 from lotgate.errors import InputError
 from lotgate.findings import P_OF_CLASS
 from lotgate.networks import Network
@@ -281,7 +281,8 @@ def check_trusted_rows_are_judged_unseen(detector: Detector, folder: Path, modal
 def check_findings_are_whole(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:
     """One finite finding per id; p-values in (0, 1] that in no class rise with the score; flagged: over threshold."""
     evidence = example(folder, "outliers", modality=modality, task=task).evidence
-    findings = _scan(detector, evidence)
+    judged = judge(detector, detector.fit(evidence, np.random.default_rng(0)), evidence)
+    findings = judged.findings
     assert list(findings["sample_id"]) == list(evidence.suspect.ids), "ids are missing, doubled or out of order"
     assert np.isfinite(findings["score"]).all(), "a score is not finite"
     classes = evidence.suspect.y if task == "classification" else np.zeros(len(findings), np.int64)
@@ -290,8 +291,7 @@ def check_findings_are_whole(detector: Detector, folder: Path, modality: Modalit
         for c in np.unique(classes):
             p = findings[classes == c].sort_values("score")[column].to_numpy()
             assert (np.diff(p) <= 1e-12).all(), f"a {column} rises with the score"
-    scorer = detector.fit(evidence, np.random.default_rng(0))
-    assert np.array_equal(findings["flagged"], findings["score"] > scorer.threshold), "flagged is not score > threshold"
+    assert np.array_equal(findings["flagged"], findings["score"] > judged.threshold), "flagged is not score > threshold"
 
 
 def check_names_missing_evidence(detector: Detector, folder: Path, modality: Modality, task: Task) -> None:

@@ -88,6 +88,11 @@ class Contradictions:
         surer = rows - np.searchsorted(self.sizes, sizes, side="right")
         return np.asarray(np.where(scores > 0, against / (rows + 1), 1 - surer / (2 * (rows + 1))))
 
+    def threshold(self, rate: float) -> float:
+        """The score, 0 or one of the lot's, above which the lot's rows have p-values up to `rate`."""
+        often = self.sizes[self.p_value(self.sizes) > rate]
+        return float(often[-1]) if len(often) else 0.0
+
     def contradicted(self, sizes: Floats) -> Floats:
         """(B,) mean w of sizes (B,)."""
         return np.asarray(self.floor + expit(-sizes[:, None] / self.temperatures) @ self.slopes)

@@ -72,6 +72,10 @@ class Scorer(Protocol):
     """
 
     @property
+    def rate(self) -> float:
+        """How often a clean sample is flagged."""
+
+    @property
     def threshold(self) -> float: ...
 
     def score(self, batch: Batch) -> Scores:
@@ -221,12 +225,14 @@ class Judgement(NamedTuple):
 
     Attributes:
         findings: one per sample (see `findings_frame`).
+        threshold: the score above which samples are flagged: the scorer's, unless the lot tells its p-values.
         unjudged: names of the lot's classes whose single samples it says nothing of (p = 1): most of their trusted rows
             look odd to it, too (lotgate.calibration.class_inflation), or its models contradict too many labels.
         statement: what it scored the lot's and all trusted rows; None where its models have seen these.
     """
 
     findings: pd.DataFrame
+    threshold: float
     unjudged: tuple[str, ...] = ()
     statement: Statement | None = None
 
@@ -243,20 +249,22 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     p_values = in_shifted_lot(lot.p_values, scored, detector, evidence) if shifted else lot.p_values
     findings = findings.assign(p_value=p_values)
     if known is None:
-        return Judgement(findings)
+        return Judgement(findings, scorer.threshold)
     unjudged = _unjudged(known, evidence.suspect)
     if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
+    threshold = scorer.threshold
     if detector.log_odds and _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence):
-        findings = findings.assign(p_value=_as_the_lot_tells(scored, scores, lot.y, known.y, evidence))
+        told, threshold = _as_the_lot_tells(scored, scores, lot.y, known.y, scorer.rate, evidence)
+        findings = findings.assign(p_value=told, flagged=scored > threshold)
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
     if detector.crossfitted:
         parts = np.split(scores, np.cumsum([len(d) for d in unseen])[:-1])
         statement = statement_of([(evidence.suspect, findings["score"].to_numpy()), *zip(unseen, parts, strict=True)])
-    return Judgement(findings, unjudged, statement)
+    return Judgement(findings, threshold, unjudged, statement)
 
 
 def _knows_nothing(scores: Scores, lot: Ranked, known: Ranked, evidence: Evidence) -> bool:
@@ -275,11 +283,17 @@ def _asks_the_lot(scores: Scores, p_values: Scores, known: Ranked, evidence: Evi
 
 
 def _as_the_lot_tells(
-    scores: Scores, known: Scores, y: npt.NDArray[np.int64], known_y: npt.NDArray[np.int64], evidence: Evidence
-) -> Scores:
-    """(N,) p-values of the suspect samples by lotgate.contradictions, right in each class."""
+    scores: Scores,
+    known: Scores,
+    y: npt.NDArray[np.int64],
+    known_y: npt.NDArray[np.int64],
+    rate: float,
+    evidence: Evidence,
+) -> tuple[Scores, float]:
+    """(N,) p-values of the suspect samples by lotgate.contradictions, right in each class, and its threshold."""
     law = contradictions(known, scores, PRIORS[evidence.suspect.modality])
-    return in_each_class(law.p_value(scores), y, law.p_value(known), known_y, len(evidence.suspect.classes))
+    p_values = in_each_class(law.p_value(scores), y, law.p_value(known), known_y, len(evidence.suspect.classes))
+    return p_values, law.threshold(rate)
 
 
 def _oftener_contradicted(evidence: Evidence) -> bool:

@@ -199,7 +199,7 @@ def _detect(sitting: Sitting, detector: str, settings: Settings) -> Path:
     except Exception as error:  # noqa: BLE001  whatever it is, it fails the gate
         log.error("%s failed: %s", detector, error)
         return write_text(folder / f"{detector}.error", f"{type(error).__name__}: {error}")
-    threshold = float(scorer.threshold) if np.isfinite(scorer.threshold) else None
+    threshold = float(judged.threshold) if np.isfinite(judged.threshold) else None
     said = {"threshold": threshold, "unjudged": judged.unjudged, "notes": getattr(scorer, "notes", ())}
     write_text(folder / f"{detector}.json", json.dumps(said))
     if judged.statement is not None and detector in HEARD:

@@ -90,6 +90,15 @@ def test_monotone_positive_and_no_accusation_where_models_agree() -> None:
         assert p_values[2000] >= 0.5 > p_values[2001]
 
 
+@pytest.mark.parametrize("rate", [0.02, 0.001])
+def test_the_threshold_parts_the_lot_by_its_p_values(rate: float) -> None:
+    for heldout, lot in lots(5, CHANGED):
+        law = contradictions(heldout, lot, OF_TABLES)
+        assert np.array_equal(lot > law.threshold(rate), law.p_value(lot) <= rate)
+    nobody_wrong = contradictions(np.full(20, -9.0), np.full(50, -9.0), OF_TABLES)
+    assert nobody_wrong.threshold(0.9) == 0.0
+
+
 def test_one_row_and_rows_without_doubt_are_no_trouble() -> None:
     assert contradictions(np.array([-1.0]), np.array([2.0]), OF_TABLES).p_value(np.array([2.0, 0.0, -2.0])).shape == (
         3,

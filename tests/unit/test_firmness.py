@@ -119,6 +119,8 @@ def test_a_lot_of_images_is_asked_with_fewer_trusted_rows(vetted_rows: int, aske
     p = found.findings.set_index("sample_id")["p_value"]
     assert any_alone(p.to_numpy()) == asked
     assert (p[planted] < 0.02).all() == asked
+    assert (found.findings["flagged"] == (found.findings["score"] > found.threshold)).all()
+    assert np.isfinite(found.threshold) == asked
 
 
 @pytest.mark.parametrize("modality", ["table", "image"])
