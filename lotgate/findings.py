@@ -98,6 +98,7 @@ class Decision(BaseModel):
         task, modality, n_samples, n_quarantined: of the lot.
         voters: detectors that voted; skipped: voters that do not apply, with the reason.
         context: the earlier releases that were judged with it.
+        thresholds: per detector, the score above which it flags; None where trusted rows are too few for any to be.
         checks: contract and gate checks, observed against limit.
         seconds: per step. versions: of lotgate and its stack. seed: of the scan.
     """

@@ -71,7 +71,9 @@ class ClassBar:
 
 
 def histogram(scores: Floats, quarantined: npt.NDArray[np.bool_], threshold: float | None) -> Histogram | None:
-    """The histogram of (N,) scores, any values; None where no score is finite."""
+    """The histogram of (N,) scores, any values, and where they are flagged: above a threshold that may be infinite, or
+    None where it is not recorded. None where no score is finite.
+    """
     finite = np.isfinite(scores)
     if not finite.any():
         return None
@@ -187,6 +189,8 @@ def _apart(ticks: list[Tick]) -> list[Tick]:
 def _threshold_label(threshold: float | None, marked: bool) -> str:
     if threshold is None:
         return "not recorded"
+    if math.isinf(threshold):
+        return "out of reach"  # so few trusted rows that none may be flagged at that rate
     return figure(threshold) if marked else f"{figure(threshold)}, off this axis"
 
 

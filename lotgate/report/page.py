@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,7 @@ def _panel(name: str, tables: ReportTables, quarantined: np.ndarray[Any, np.dtyp
     scores = findings["score"].to_numpy(dtype=np.float64, na_value=np.nan)[mine]
     flagged = int(findings["flagged"].to_numpy(dtype=bool)[mine].sum())
     set_aside = quarantined[mine]
-    chart = charts.histogram(scores, set_aside, decision.thresholds.get(name)) if len(scores) else None
+    chart = charts.histogram(scores, set_aside, _threshold(name, decision)) if len(scores) else None
     silence = ""
     if chart is None:
         without = "It scored no sample." if not len(scores) else "All of its scores are infinite or not numbers."
@@ -147,6 +148,12 @@ def _panel(name: str, tables: ReportTables, quarantined: np.ndarray[Any, np.dtyp
     count = int(set_aside.sum())
     said = charts.spoken(title, len(scores), flagged, count)
     return Panel(title, _role(name, decision), len(scores), flagged, count, chart, silence, said)
+
+
+def _threshold(name: str, decision: Decision) -> float | None:
+    """The score above which that detector flags: infinite where none is enough, None where it is not recorded."""
+    found = decision.thresholds.get(name)
+    return math.inf if found is None and name in decision.thresholds else found
 
 
 def _suspect(row: Mapping[str, Any], tables: ReportTables) -> Suspect:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -241,6 +242,17 @@ def test_lone_surrogates_do_not_stop_the_report() -> None:
     assert "\ufffd odd" in Page(render(given)).text
 
 
+@pytest.mark.parametrize(
+    ("thresholds", "said"), [({"alpha": 2.0, "beta": None}, "out of reach"), ({"alpha": 2.0}, "not recorded")]
+)
+def test_why_no_threshold_is_drawn(thresholds: dict[str, float | None], said: str) -> None:
+    """Of `beta`: few trusted rows leave it without one, or the run did not write it down."""
+    page = Page(render(tables(decision=decision(thresholds=thresholds))))
+    assert [page.text.count(words) for words in ("out of reach", "not recorded")] == [
+        words == said for words in ("out of reach", "not recorded")
+    ]
+
+
 def test_a_lot_rejected_by_the_contract_needs_no_other_table(tmp_path: Path) -> None:
     run = write(tmp_path, tables(decision=decision(decision="reject", thresholds={})))
     for name in ("verdicts", "findings", "exclusions"):
@@ -365,6 +377,9 @@ def test_histogram_survives_outliers_and_says_so() -> None:
     assert far is not None
     assert far.threshold is None
     assert "off this axis" in far.threshold_label
+    unreached = histogram(np.linspace(0, 1, 99), np.zeros(99, bool), math.inf)
+    assert unreached is not None
+    assert (unreached.threshold, unreached.threshold_label) == (None, "out of reach")
     assert histogram(np.array([np.nan, -np.inf]), np.zeros(2, bool), 1.0) is None
 
 
