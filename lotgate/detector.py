@@ -72,10 +72,6 @@ class Scorer(Protocol):
     """
 
     @property
-    def rate(self) -> float:
-        """How often a clean sample is flagged."""
-
-    @property
     def threshold(self) -> float: ...
 
     def score(self, batch: Batch) -> Scores:
@@ -256,6 +252,7 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
         unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
     threshold = scorer.threshold
     if detector.log_odds and _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence):
+        assert isinstance(scorer, CalibratedScorer)  # those of log-odds are, and know how often to flag
         told, threshold = _as_the_lot_tells(scored, scores, lot.y, known.y, scorer.rate, evidence)
         findings = findings.assign(p_value=told, flagged=scored > threshold)
     if detector.counts_surplus and not shifted:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only on Linux torch brings GNU's OpenMP, as CI has it")
+
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_DISPLAY_ENV")
 
 
@@ -22,12 +24,10 @@ def rounds(**given: str) -> set[int]:
     return {int(n) for n in re.findall(r"GOMP_SPINCOUNT = '(\d+)'", said.stderr)}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP is what torch brings on Linux")
 def test_waiting_threads_fall_asleep_before_their_time_slice_is_over() -> None:
     assert rounds() == {20_000}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP is what torch brings on Linux")
 @pytest.mark.parametrize(("given", "expected"), [({"GOMP_SPINCOUNT": "7"}, 7), ({"OMP_WAIT_POLICY": "PASSIVE"}, 0)])
 def test_what_the_user_has_set_stays(given: dict[str, str], expected: int) -> None:
     assert rounds(**given) == {expected}

@@ -49,11 +49,6 @@ class MimicScorer:
     device: str
 
     @property
-    def rate(self) -> float:
-        """How often a clean sample is flagged: as often as is usual here, or as (10) has it."""
-        return FLAG_RATE if self.boundary == "calibrated" else float(self.p_value(np.array([self.threshold]))[0])
-
-    @property
     def threshold(self) -> float:
         """Score above which a sample is flagged: held-out clean rows exceed it in 1% of cases, or −y_thr."""
         return -self.paper_boundary if self.boundary == "paper" else self.calibration.threshold(FLAG_RATE)
