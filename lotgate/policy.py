@@ -51,8 +51,10 @@ class Policy(BaseModel):
             single samples cannot. weights_of_targets: the same where labels are targets, of which few judge.
         false_discovery_rate: a voter's first word: expected share of clean samples among those it would quarantine, at
             most this times its weight. Where no voter has such a group, the lot is left alone.
-        follow_up: the same for a further voter on what is left of a lot that is surely poisoned, as a share of its
-            first rate: there are more questions then, round after round and class by class.
+        follow_up: the same for further words on what is left of a lot that is surely poisoned, as a share of the first
+            rate: there are more questions then, round after round and class by class. A voter of single samples keeps
+            its first rate until it has spoken, as long as others have not set half of those aside whom it accuses at
+            the start: one attack must not hide another.
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
@@ -156,13 +158,15 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     of_classes = are_classes(labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
     weights = {voice: policy.weight(voice.voter, of_classes=of_classes) for voice in p_values}
-    rates = first = {voice: policy.false_discovery_rate * weight for voice, weight in weights.items()}
+    rates = {voice: policy.false_discovery_rate * weight for voice, weight in weights.items()}
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
     together = {voice for voice in p_values if voice.of_class or policy.of_group(voice)}
+    unheard = set(p_values)
 
     def answer(voice: Voice, scope: Mask, explained: Mask) -> Answer:
         p = np.where(explained, 1.0, p_values[voice])
-        gain, limit = best_limit(p[scope & left], rates[voice], costs[voice], policy.false_quarantine_rate)
+        rate = rates[voice] * (1.0 if voice in unheard and scope is everything else policy.follow_up)
+        gain, limit = best_limit(p[scope & left], rate, costs[voice], policy.false_quarantine_rate)
         accused = scope & ~explained & (p <= limit)
         if gain > 0 and voice in together:
             gone = _mostly_gone(classes, accused & ~found[voice.voter], left)
@@ -180,14 +184,16 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
         speaker, heard = max(asked, key=lambda pair: _preferred(pair[0], pair[1], policy))
         return {speaker.voter: heard.accused} if heard.gain > 0 else {}
 
-    groups = {voice.voter: answer(voice, everything, nothing) for voice in p_values if policy.of_group(voice)}
-    agreed, cleared = _by_agreement(classes, {voter: a.accused for voter, a in groups.items() if a.gain > 0})
+    first = {voice: answer(voice, everything, nothing) for voice in p_values}
+    groups = {voice.voter: a.accused for voice, a in first.items() if policy.of_group(voice) and a.gain > 0}
+    agreed, cleared = _by_agreement(classes, groups)
     named = agreed or loudest()
     while named:
         for voter, rows in named.items():
             found[voter] |= rows
             left = left & ~rows
-        rates = {voice: policy.follow_up * rate for voice, rate in first.items()}
+        silent = {voice for voice in first if voice not in together and not found[voice.voter].any()}
+        unheard = {voice for voice in silent if not _half_gone(first[voice].accused, left)}
         scopes = [everything, *_suspected_classes(labels, ~left)]
         named = loudest()
     return found
@@ -198,6 +204,11 @@ def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool,
     classes last of all.
     """
     return heard.gain > 0, not voice.of_class, not policy.waits(voice.voter, heard.clean), heard.gain
+
+
+def _half_gone(accused: Mask, left: Mask) -> bool:
+    """Whether half or more of them are set aside already, or there are none."""
+    return bool(2 * (accused & left).sum() <= accused.sum())
 
 
 def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mask:

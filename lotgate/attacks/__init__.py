@@ -12,6 +12,7 @@ from lotgate.attacks.junk import NoAttack, OutOfDistribution, TrustedCopy
 from lotgate.attacks.label_consistent import LabelConsistent
 from lotgate.attacks.labels import LabelFlipMargin, LabelFlipPairwise, LabelFlipRandom
 from lotgate.attacks.lots import write_image_folder, write_table
+from lotgate.attacks.mixed import Mixed
 from lotgate.attacks.overlay import (
     AdaptiveBlend,
     Blended,
@@ -57,6 +58,7 @@ ATTACKS: tuple[type[Attack], ...] = (
     RegressionStatistical,
     RegressionPulled,
     TableTrigger,
+    Mixed,
     OutOfDistribution,
     TrustedCopy,
     NoAttack,

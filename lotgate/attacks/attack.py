@@ -25,6 +25,7 @@ Kind = Literal[
     "availability",
     "regression",
     "out_of_distribution",
+    "mixed",
     "none",
 ]
 Labels = npt.NDArray[Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sklearn.neural_network import MLPClassifier
 from lotgate.attacks import ATTACKS, Attack, Planted, planted, write_image_folder, write_table
 from lotgate.attacks.attack import quantise
 from lotgate.attacks.junk import NoAttack, TrustedCopy
+from lotgate.attacks.mixed import Mixed
 from lotgate.attacks.patch import AllToAll, Patch, PatchRandom, SourceSpecific
 from lotgate.attacks.tables import TableTrigger
 from lotgate.errors import LotError, SettingsError
@@ -168,7 +170,7 @@ def test_triggers_scale_with_the_image(attack: type[Attack], shape: tuple[int, .
     shown = attack().trigger(x, np.random.default_rng(0))
     changed = (shown != quantise(x)).any(axis=1).mean()
     assert shown.shape == x.shape
-    low, high = (0.005, 0.25) if "size" in attack.model_fields else (0.1, 1.0)
+    low, high = (0.005, 0.25) if attack is Mixed or "size" in attack.model_fields else (0.1, 1.0)
     assert low <= changed <= high
 
 
@@ -263,6 +265,32 @@ def test_copies_of_trusted_rows_get_another_label() -> None:
     assert all(trusted[c.tobytes()] != label for c, label in zip(copies, result.y[result.planted], strict=True))
     with pytest.raises(SettingsError, match="trusted rows"):
         TrustedCopy().plant(x, y, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("overlay", ["patch", "blended"])
+def test_two_poisoners_share_a_lot(overlay: Literal["patch", "blended"]) -> None:
+    x, y = digits()
+    result = Mixed(rate=0.1, triggered=0.25, overlay=overlay).plant(x, y, np.random.default_rng(0))
+    shown = (result.x != quantise(x)).reshape(len(x), -1).any(axis=1)
+    assert shown.sum() == 10
+    assert (result.y[shown] == 0).all()
+    flipped = result.planted & ~shown
+    assert flipped.sum() == 30
+    assert (result.y[flipped] != y[flipped]).all()
+    assert len(set(result.y[flipped])) > 5
+    stamped = result.attack.trigger(x[shown], np.random.default_rng(0))
+    np.testing.assert_array_equal(result.x[shown], stamped)
+
+
+def test_two_poisoners_of_a_table_leave_the_trigger_filled_in() -> None:
+    x, y = cancer()
+    result = Mixed(rate=0.1).plant(x, y, np.random.default_rng(0))
+    changed = (result.x != x).any(axis=1)
+    assert changed.sum() == round(0.5 * result.planted.sum())
+    stamped = result.attack.trigger(x[changed], np.random.default_rng(0))
+    np.testing.assert_array_equal(result.x[changed], stamped)
+    with pytest.raises(SettingsError, match="depend on the lot"):
+        Mixed().trigger(x, np.random.default_rng(0))
 
 
 def test_source_specific_and_all_to_all_say_whom_they_want() -> None:
