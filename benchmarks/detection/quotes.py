@@ -81,6 +81,13 @@ def _few(rows: pd.DataFrame) -> str:
     return _by_set(sets, _against_peers(few, sets))
 
 
+def _mixed(rows: pd.DataFrame) -> str:
+    """Lots that two poisoners share."""
+    shared = _poisoned(rows)[lambda r: r["kind"] == "mixed"]
+    sets = {name: shown for name, shown in SETS.items() if name in set(shared["dataset"])}
+    return _by_set(sets, _against_peers(shared, sets))
+
+
 def _rates(rows: pd.DataFrame) -> str:
     """Where three rates or more were tried: attack and set against the rate."""
     usual = _poisoned(rows)[lambda r: (r["trusted"] == TRUSTED) & r["dataset"].isin(SETS)]
@@ -161,8 +168,8 @@ def _ahead(rows: pd.DataFrame) -> str:
 
 
 QUOTES: dict[str, Callable[[pd.DataFrame], str]] = {
-    "goals": _goals, "images": _images, "tables": _tables, "few": _few, "rates": _rates, "spoiled": _spoiled,
-    "order": _order, "whole": _whole, "trained": _trained, "ahead": _ahead, "extent": _extent,
+    "goals": _goals, "images": _images, "tables": _tables, "few": _few, "mixed": _mixed, "rates": _rates,
+    "spoiled": _spoiled, "order": _order, "whole": _whole, "trained": _trained, "ahead": _ahead, "extent": _extent,
 }  # fmt: skip
 
 
