@@ -22,6 +22,7 @@ Mask = npt.NDArray[np.bool_]
 SUSPECTED = 1 / 3
 CERTAIN = 1e-3  # clean samples among those that a voter accuses, up to which there is nothing to wait for
 JURY = 2  # voters of groups that accuse nearly the same samples of a class: half of them must name a sample
+UNSAID = 0.4  # of those whom a voter accuses at the start, what others left: less, and it repeats what was said
 ALIKE = 0.9  # of the samples of a class that either of two voters accuses, those that both do, at least
 
 
@@ -53,8 +54,8 @@ class Policy(BaseModel):
             most this times its weight. Where no voter has such a group, the lot is left alone.
         follow_up: the same for further words on what is left of a lot that is surely poisoned, as a share of the first
             rate: there are more questions then, round after round and class by class. A voter of single samples keeps
-            its first rate until it has spoken, as long as others have not set half of those aside whom it accuses at
-            the start: one attack must not hide another.
+            its first rate until it has spoken, as long as others have not set three fifths of those aside whom it
+            accuses at the start: one attack must not hide another, not even one as large.
         false_alarm_cost: how many poisoned samples it is worth to spare a clean one; a voter's limit is set where
             suspects stop being worth it. false_alarm_costs: the same for what single voters say of classes: the
             p-values of some err towards caution there.
@@ -193,7 +194,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
             found[voter] |= rows
             left = left & ~rows
         silent = {voice for voice in first if voice not in together and not found[voice.voter].any()}
-        unheard = {voice for voice in silent if not _half_gone(first[voice].accused, left)}
+        unheard = {voice for voice in silent if not _said(first[voice].accused, left)}
         scopes = [everything, *_suspected_classes(labels, ~left)]
         named = loudest()
     return found
@@ -206,9 +207,9 @@ def _preferred(voice: Voice, heard: Answer, policy: Policy) -> tuple[bool, bool,
     return heard.gain > 0, not voice.of_class, not policy.waits(voice.voter, heard.clean), heard.gain
 
 
-def _half_gone(accused: Mask, left: Mask) -> bool:
-    """Whether half or more of them are set aside already, or there are none."""
-    return bool(2 * (accused & left).sum() <= accused.sum())
+def _said(accused: Mask, left: Mask) -> bool:
+    """Whether all but UNSAID of them are set aside already, or there are none."""
+    return bool((accused & left).sum() <= UNSAID * accused.sum())
 
 
 def _mostly_gone(classes: npt.NDArray[np.int64], group: Mask, left: Mask) -> Mask:

@@ -29,5 +29,6 @@ ATTACKS = {
     "out_of_distribution": "junk", "trusted_copy": "copies of trusted rows", "label_flip_random": "random flips",
     "label_flip_pairwise": "pairwise flips", "label_flip_margin": "flips at the margin",
     "regression_optimised": "optimised targets", "regression_statistical": "statistical targets",
-    "regression_pulled": "pulled targets", "mixed": "trigger and random flips", "mixed_blended": "blend and random flips",
+    "regression_pulled": "pulled targets", "mixed": "trigger and random flips",
+    "mixed_blended": "blend and random flips",
 }  # fmt: skip

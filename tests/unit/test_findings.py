@@ -246,8 +246,8 @@ def test_a_second_voter_is_heard_on_what_is_left() -> None:
 
 @pytest.mark.parametrize(
     ("also_accused", "groups", "heard"),
-    [(5, (), True), (15, (), False), (5, ("b",), False)],
-    ids=["says something else", "says what was said", "speaks of a group"],
+    [(5, (), True), (10, (), True), (25, (), False), (5, ("b",), False)],
+    ids=["says something else", "half of it was said", "says what was said", "speaks of a group"],
 )
 def test_what_one_voter_found_hides_no_other_attack(also_accused: int, groups: tuple[str, ...], heard: bool) -> None:
     """Flips were let go, since a group had been found first. Who mostly repeats what was said needs stronger evidence,
