@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
 
 from lotgate.attacks.attack import (
     BOTH,
@@ -35,7 +34,7 @@ class Mixed(Attack):
     Attributes:
         triggered: share of the planted rows that carry the backdoor, one at least; the others are flips.
         overlay: what the backdoor of an image is.
-        shown: the backdoor with every choice that depends on the data filled in; `Planted.attack` has it.
+        in_columns: a table's trigger, its columns and values filled in; `Planted.attack` has it.
     """
 
     name: ClassVar[str] = "mixed"
@@ -45,19 +44,20 @@ class Mixed(Attack):
 
     triggered: Share = 0.5
     overlay: Literal["patch", "blended"] = "patch"
-    shown: TableTrigger | None = Field(default=None, repr=False)
+    in_columns: TableTrigger | None = None
 
     def plant(self, x: FloatArray, y: Labels, rng: np.random.Generator, n_classes: int | None = None) -> Planted:
         x, y = as_lot(x, y, self)
         classes = class_count(y, n_classes, self)
         count = planted_count(self, len(y))
-        backdoored = self._backdoor(x, max(1, round(self.triggered * count)) / len(y)).plant(x, y, rng, classes)
+        triggered = min(count, max(1, round(self.triggered * count)))
+        backdoored = self._backdoor(x, triggered / len(y)).plant(x, y, rng, classes)
         y, planted = backdoored.y, backdoored.planted.copy()
         rows = choose(~planted, count - int(planted.sum()), rng, self)
         y[rows] = (y[rows] + rng.integers(1, classes, len(rows))) % classes
         planted[rows] = True
         filled = backdoored.attack if isinstance(backdoored.attack, TableTrigger) else None
-        return Planted(backdoored.x, y, planted, self.model_copy(update={"shown": filled}), backdoored.cover)
+        return Planted(backdoored.x, y, planted, self.model_copy(update={"in_columns": filled}), backdoored.cover)
 
     def trigger(self, x: FloatArray, rng: np.random.Generator) -> FloatArray:
         """Test rows with the backdoor's trigger.
@@ -65,7 +65,7 @@ class Mixed(Attack):
         Raises:
             SettingsError: a table's trigger is not known yet; `Planted.attack` knows it.
         """
-        return (self.shown or self._backdoor(x, self.rate)).trigger(x, rng)
+        return (self.in_columns or self._backdoor(x, self.rate)).trigger(x, rng)
 
     def _backdoor(self, x: FloatArray, rate: float) -> Backdoor | TableTrigger:
         if x.ndim == 2:

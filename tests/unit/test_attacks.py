@@ -280,6 +280,7 @@ def test_two_poisoners_share_a_lot(overlay: Literal["patch", "blended"]) -> None
     assert len(set(result.y[flipped])) > 5
     stamped = result.attack.trigger(x[shown], np.random.default_rng(0))
     np.testing.assert_array_equal(result.x[shown], stamped)
+    assert not Mixed(rate=0).plant(x, y, np.random.default_rng(0)).planted.any()
 
 
 def test_two_poisoners_of_a_table_leave_the_trigger_filled_in() -> None:
