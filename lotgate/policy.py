@@ -158,8 +158,7 @@ def set_aside(p_values: Mapping[Voice, Floats], labels: npt.NDArray[np.object_],
     found = {voice.voter: nothing.copy() for voice in p_values}
     of_classes = are_classes(labels)
     classes = np.unique(labels.astype(str), return_inverse=True)[1] if of_classes else np.zeros(len(labels), np.int64)
-    weights = {voice: policy.weight(voice.voter, of_classes=of_classes) for voice in p_values}
-    rates = {voice: policy.false_discovery_rate * weight for voice, weight in weights.items()}
+    rates = {v: policy.false_discovery_rate * policy.weight(v.voter, of_classes=of_classes) for v in p_values}
     costs = {voice: policy.cost(voice.voter, of_classes=of_classes) for voice in p_values}
     together = {voice for voice in p_values if voice.of_class or policy.of_group(voice)}
     unheard = set(p_values)

@@ -190,6 +190,11 @@ def planted_count(attack: Attack, n: int) -> int:
     return count
 
 
+def other_labels(y: Labels, classes: int, rng: np.random.Generator) -> Labels:
+    """(P,) for each of these labels a random other one of the classes."""
+    return (y + rng.integers(1, classes, len(y))) % classes
+
+
 def mask_of(rows: Rows, n: int) -> Mask:
     """(n,) True at `rows`."""
     mask = np.zeros(n, bool)

@@ -20,6 +20,7 @@ from lotgate.attacks.attack import (
     choose,
     class_count,
     mask_of,
+    other_labels,
     planted_count,
     quantise,
 )
@@ -134,7 +135,7 @@ class TrustedCopy(Attack):
         rows = choose(np.ones(len(x), bool), planted_count(self, len(x)), rng, self)
         copied = rng.permutation(choose(np.ones(len(trusted_x), bool), len(rows), rng, self))
         x[rows] = trusted_x[copied]
-        y[rows] = (trusted_y[copied] + rng.integers(1, classes, len(rows))) % classes
+        y[rows] = other_labels(trusted_y[copied], classes, rng)
         return Planted(x, y, mask_of(rows, len(x)), self, np.zeros(len(x), bool))
 
 

@@ -21,6 +21,7 @@ from lotgate.attacks.attack import (
     choose,
     class_count,
     mask_of,
+    other_labels,
     planted_count,
 )
 from lotgate.data import FloatArray, Modality
@@ -41,7 +42,7 @@ class LabelFlipRandom(Attack):
         x, y = as_lot(x, y, self)
         classes = class_count(y, n_classes, self)
         rows = choose(np.ones(len(y), bool), planted_count(self, len(y)), rng, self)
-        y[rows] = (y[rows] + rng.integers(1, classes, len(rows))) % classes
+        y[rows] = other_labels(y[rows], classes, rng)
         return Planted(x, y, mask_of(rows, len(y)), self, np.zeros(len(y), bool))
 
 

@@ -16,6 +16,7 @@ from lotgate.attacks.attack import (
     as_lot,
     choose,
     class_count,
+    other_labels,
     planted_count,
 )
 from lotgate.attacks.backdoor import Backdoor
@@ -54,7 +55,7 @@ class Mixed(Attack):
         backdoored = self._backdoor(x, triggered / len(y)).plant(x, y, rng, classes)
         y, planted = backdoored.y, backdoored.planted.copy()
         rows = choose(~planted, count - int(planted.sum()), rng, self)
-        y[rows] = (y[rows] + rng.integers(1, classes, len(rows))) % classes
+        y[rows] = other_labels(y[rows], classes, rng)
         planted[rows] = True
         filled = backdoored.attack if isinstance(backdoored.attack, TableTrigger) else None
         return Planted(backdoored.x, y, planted, self.model_copy(update={"in_columns": filled}), backdoored.cover)
