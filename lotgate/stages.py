@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lotgate.companions import carriers
 from lotgate.context import (
     Context,
     context_check,
@@ -58,6 +59,7 @@ from lotgate.statements import load_statements, save_statement
 from lotgate.versions import versions
 from lotgate.vetting import (
     NO_DOUBT,
+    Doubt,
     doubt_check,
     doubt_labels,
     doubt_words,
@@ -68,6 +70,7 @@ from lotgate.vetting import (
     save_doubt,
     unjudged_check,
     unjudged_words,
+    without_doubted,
 )
 
 log = logging.getLogger("lotgate")
@@ -144,7 +147,8 @@ def _gather(sitting: Sitting, settings: Settings) -> None:
             where=sitting.run / "exclusions.parquet",
             action="read the reasons there and deliver the lot again",
         )
-    shared = {"lot": suspect}
+    shared, carrying = {"lot": suspect}, _carriers(evidence, settings)
+    evidence = without_doubted(evidence, Doubt(carriers=carrying))
     if evidence.trusted is not None:
         shared["trusted"] = load_trusted(sitting.run).usable()
     both = Pool((suspect, *evidence.vetted))  # trained alike on both kinds, the probe treats clean rows of both alike
@@ -153,7 +157,17 @@ def _gather(sitting: Sitting, settings: Settings) -> None:
     if evidence.trusted is not None:
         map_features(_twin(sitting, evidence.trusted, settings), shared, work / "twin")
         if suspect.task == "classification":
-            _crossfit(sitting, evidence, shared, settings)
+            _crossfit(sitting, evidence, carrying, shared, settings)
+
+
+def _carriers(evidence: Evidence, settings: Settings) -> tuple[str, ...]:
+    """Trusted samples that probably carry a trigger, before any model learns from them."""
+    lot = evidence.suspect
+    if evidence.trusted is None or (lot.modality, lot.task) != ("image", "classification"):
+        return ()
+    found = carriers(lot, evidence.vetted, generator(settings, "carriers"))
+    _say("trusted set")(f"{len(found)} samples probably carry a trigger")
+    return found
 
 
 def _twin(sitting: Sitting, trusted: Dataset, settings: Settings) -> Probe:
@@ -340,7 +354,9 @@ def timed(run: Path, step: str) -> Iterator[None]:
     log.info("%s: %.1f s", step, seconds)
 
 
-def _crossfit(sitting: Sitting, evidence: Evidence, shared: dict[str, Dataset], settings: Settings) -> None:
+def _crossfit(
+    sitting: Sitting, evidence: Evidence, carrying: tuple[str, ...], shared: dict[str, Dataset], settings: Settings
+) -> None:
     """Trains the cross-fitted models and maps their answers → work/crossfit."""
     vetted = evidence.vetted
     trained = train_crossfit(
@@ -349,7 +365,7 @@ def _crossfit(sitting: Sitting, evidence: Evidence, shared: dict[str, Dataset], 
     mapped = map_answers(trained, shared, sitting.at / "work/crossfit")
     save_shift(shift := measure_shift(mapped, evidence.suspect, vetted), sitting.at)
     doubt = NO_DOUBT if shift.looks_different else doubt_labels(mapped, vetted)  # models learned from those on trial
-    save_doubt(doubt, sitting.at)
+    save_doubt(replace(doubt, carriers=carrying), sitting.at)
 
 
 def _skipped(settings: Settings, name: str, suspect: Dataset) -> str:

@@ -34,25 +34,28 @@ SURELY = 0.9  # probability from which on a label is surely wrong, and 1 less it
 TOLD_APART = 0.5  # of the labels that are neither, those that are surely wrong, at least: or labels are noise anyway
 NAMED = 5  # samples, or classes, that a sentence can hold
 STARTS = (-0.7, 0.0, 0.7)  # of log T
+CARRY = "share with samples of the lot what alone speaks for their labels, as a backdoor's trigger would"
 Vector = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """Trusted rows whose labels are probably wrong.
+    """Trusted rows whose labels are probably wrong, or that probably carry a trigger.
 
     Attributes:
         share: of wrong labels among trusted rows, as estimated. gain: log-likelihood, in nats, that they add.
         ids: the samples that are more probably wrong than right; empty unless wrong labels explain them, see
             `explained`.
         n: trusted rows that were asked about.
+        carriers: the samples whose labels only their companions teach, see lotgate.companions.
     """
 
     share: float = 0.0
     gain: float = 0.0
     ids: tuple[str, ...] = ()
     n: int = 0
+    carriers: tuple[str, ...] = ()
 
 
 NO_DOUBT = Doubt()
@@ -152,7 +155,7 @@ def spared(doubted: npt.NDArray[np.bool_], y: Classes) -> npt.NDArray[np.bool_]:
 
 def without_doubted(evidence: Evidence, doubt: Doubt) -> Evidence:
     """The evidence without the trusted samples that are doubted."""
-    doubted = set(doubt.ids)
+    doubted = {*doubt.ids, *doubt.carriers}
 
     def others(vetted: Dataset | None) -> Dataset | None:
         return vetted.select([i for i in vetted.ids if i not in doubted]) if vetted is not None and doubted else vetted
@@ -171,24 +174,33 @@ def load_doubt(run: Path) -> Doubt:
     if not file.exists():
         return NO_DOUBT
     found = json.loads(file.read_text(encoding="utf-8"))
-    return Doubt(**{**found, "ids": tuple(found["ids"])})
+    return Doubt(**{**found, **{name: tuple(found[name]) for name in ("ids", "carriers") if name in found}})
 
 
 def doubt_check(doubt: Doubt) -> Check:
     """Whether models confirm the labels of the trusted set. Not critical: the lot is not to blame."""
+    said = {"probably mislabelled": doubt.ids, "probably carry a trigger": doubt.carriers}
     return Check(
-        name="evidence: trusted labels that models contradict", passed=not doubt.ids, observed=len(doubt.ids), limit=0,
-        critical=False, detail=f"probably mislabelled: {_some(doubt.ids)}" if doubt.ids else "",
+        name="evidence: trusted labels that models contradict", passed=not any(said.values()),
+        observed=len(doubt.ids) + len(doubt.carriers), limit=0, critical=False, detail=_by_detector(said),
     )  # fmt: skip
 
 
 def doubt_words(doubt: Doubt) -> tuple[str, ...]:
-    """What it means for the decision, as one sentence; none where nothing is doubted."""
-    if not doubt.ids:
+    """What it means for the decision, a sentence for either kind of doubt; none where nothing is doubted."""
+    wrong, carriers, n = len(doubt.ids), len(doubt.carriers), doubt.n + len(doubt.carriers)
+    return (
+        *_look_again(wrong, n, "are probably mislabelled"),
+        *_look_again(carriers, n, CARRY),
+    )
+
+
+def _look_again(some: int, n: int, why: str) -> tuple[str, ...]:
+    if not some:
         return ()
     return (
-        f"{len(doubt.ids)} of {doubt.n} trusted samples are probably mislabelled, so the lot was not measured by them: "
-        f"look at them again (all are named in {DOUBT}), mend the trusted set and screen again.",
+        f"{some} of {n} trusted samples {why}, so the lot was not measured by them: look at them again (all are named "
+        f"in {DOUBT}), mend the trusted set and screen again.",
     )
 
 

@@ -165,6 +165,25 @@ def test_it_is_kept_and_said(tmp_path: Path) -> None:
     assert doubt_check(NO_DOUBT).passed and not doubt_words(NO_DOUBT)
 
 
+def test_carriers_of_a_trigger_are_kept_and_said_beside_wrong_labels(tmp_path: Path) -> None:
+    both = replace(SOME, carriers=("0/1.png", "0/2.png"))
+    save_doubt(both, tmp_path)
+    assert load_doubt(tmp_path) == both
+    check = doubt_check(both)
+    assert check.observed == 9 and check.detail.endswith("probably carry a trigger: 0/1.png, 0/2.png")
+    wrong, carry = doubt_words(both)
+    assert "7 of 122 trusted samples are probably mislabelled" in wrong and "2 of 122 trusted samples share" in carry
+    assert not doubt_check(replace(NO_DOUBT, carriers=("0/1.png",))).passed
+
+
+def test_carriers_leave_the_evidence_too(tmp_path: Path) -> None:
+    evidence = example(tmp_path, "nothing").evidence
+    assert evidence.trusted is not None
+    named = str(evidence.trusted.ids[3])
+    left = without_doubted(evidence, replace(NO_DOUBT, carriers=(named,)))
+    assert left.trusted is not None and set(evidence.trusted.ids) - set(left.trusted.ids) == {named}
+
+
 def test_classes_that_could_not_be_judged_are_said() -> None:
     some = {"disagreement": ("bent", "cracked"), "trusted_distance": ("bent",), "shared_detail": ()}
     check = unjudged_check(some)
