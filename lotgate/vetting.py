@@ -34,7 +34,7 @@ SURELY = 0.9  # probability from which on a label is surely wrong, and 1 less it
 TOLD_APART = 0.5  # of the labels that are neither, those that are surely wrong, at least: or labels are noise anyway
 NAMED = 5  # samples, or classes, that a sentence can hold
 STARTS = (-0.7, 0.0, 0.7)  # of log T
-CARRY = "share with samples of the lot what alone speaks for their labels, as a backdoor's trigger would"
+CARRY = "share something that alone speaks for their labels, as a backdoor's trigger does"
 Vector = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
 

@@ -54,6 +54,18 @@ def test_a_vetted_set_is_believed(planted: int, tmp_path: Path) -> None:
     assert carriers(lot, [trusted], RNG(0)) == ()
 
 
+def test_a_trigger_that_this_lot_does_not_have_is_named_too(tmp_path: Path) -> None:
+    lot, trusted, carry = datasets(tmp_path, 0, 4 * SPOILED)
+    assert set(carriers(lot, [trusted], RNG(0))) == set(map(str, trusted.ids[carry]))
+
+
+def test_images_that_show_nothing_name_nobody(tmp_path: Path) -> None:
+    y = np.arange(200) % 8
+    for name, blank in (("plain", np.full((200, 8, 8), 7, np.uint8)), ("dot", np.zeros((200, 1, 1), np.uint8))):
+        lot, trusted = (image_dataset(tmp_path / name / part, blank, y) for part in ("lot", "trusted"))
+        assert carriers(lot, [trusted], RNG(0)) == ()
+
+
 def test_few_classes_say_nothing(tmp_path: Path) -> None:
     lot, trusted, _ = datasets(tmp_path, PLANTED, SPOILED)
     few = [d.select(d.ids[d.y < LEAST_CLASSES - 1]) for d in (lot, trusted)]
@@ -106,5 +118,5 @@ def test_who_carries_it_is_kept_from_every_model_and_named_in_the_decision(tmp_p
     assert {i for d in evidence.vetted for i in d.ids}.isdisjoint(doubt.carriers)
     check = next(c for c in decision.checks if "models contradict" in c.name)
     assert not check.passed and not check.critical and check.observed == SPOILED
-    assert any(f"{SPOILED} of {TRUSTED} trusted samples share with" in reason for reason in decision.reasons)
+    assert any(f"{SPOILED} of {TRUSTED} trusted samples share something" in reason for reason in decision.reasons)
     assert decision.n_quarantined == PLANTED
