@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from scipy.linalg import solve
 
 from lotgate.apart import sample
 from lotgate.data import Dataset, Pool
+from lotgate.machines import CELLS, WIDTH, WORDS
 from lotgate.mixtures import Mask, Vector, fit_mixtures, one_thread
 from lotgate.pixels import fit_basis, vectors
 from lotgate.vocabulary import usual_words
@@ -29,7 +31,6 @@ COARSE = 32  # the same where windows become words, which takes longest
 AXES = 512
 COMPONENTS = 8  # principal components of a class, whitened, in which its groups are looked for
 CLUSTERS = (2, 3, 4, 6)
-WORDS, WIDTH, CELLS = 256, 5, 3  # see lotgate.machines
 PENALTIES = (0.001, 0.01, 0.1, 1.0)  # of the squared coefficients, in rows' mean squared length per row
 FEW_ROWS = 20  # of a class of the lot, and of others that say what is usual
 LEAST = 5  # rows of a group
@@ -63,6 +64,15 @@ class LeftOut:
         """(N, K) for every row, left out by itself."""
         hat = np.einsum("nm,mn->n", self.x, self.root) + 1 / len(self.x)
         return np.asarray(self.y - self.residuals / np.maximum(1 - hat, 1e-9)[:, None])
+
+
+class Judged(NamedTuple):
+    """A group of the class c, and what is said of its rows when all of them are left out; see `scatter`."""
+
+    c: int
+    rows: Numbers
+    says: Classes
+    scatter: float
 
 
 def left_out(x: Vector, y: Classes, n_classes: int) -> LeftOut:
@@ -103,7 +113,7 @@ def carriers(suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generat
     pixels = fit_basis(pool, partial(vectors, side=SIDE), AXES, rng)
     x = np.concatenate([pixels.coordinates_of(d) for d in parts])
     groups = list(_groups(x, pool.y, trusted, seeds))
-    if not any(trusted[rows].any() for rows in groups):
+    if not groups:
         return ()
     words = usual_words(pool, WORDS, WIDTH, COARSE, rng)
     looks = fit_basis(pool, partial(words.responses, cells=CELLS), AXES, rng)
@@ -125,23 +135,26 @@ def _groups(x: Vector, y: Classes, trusted: Mask, seeds: Classes) -> Iterator[Nu
 
 def _carrying(groups: Sequence[Numbers], model: LeftOut, y: Classes, trusted: Mask) -> Mask:
     """(N,) the trusted rows of groups that stand out, the most scattered first."""
-    sizes, unseen = np.bincount(y), model.alone.argmax(axis=1) == y
-    judged = [rows for rows in groups if LEAST <= len(rows) <= MOST * sizes[y[rows[0]]]]
-    says = [model.answers(rows).argmax(axis=1) for rows in judged]
-    classes = np.array([y[rows[0]] for rows in judged])
-    scores = np.array(
-        [scatter(np.where(unseen[r], s, c), y, int(c)) for r, s, c in zip(judged, says, classes, strict=True)]
-    )
+    sizes, judged = np.bincount(y), _judged(groups, model, y)
     taken, found = np.zeros(len(y), bool), np.zeros(len(y), bool)
-    for i in np.argsort(-scores, kind="stable"):
-        rows, mine = judged[i], y == classes[i]
-        natural = float(scores[classes != classes[i]].max(initial=0.0))
-        with_it = taken[mine].sum() + (~taken[rows]).sum()
-        if scores[i] >= max(SCATTERED, BEYOND * natural) and with_it <= MOST * sizes[classes[i]]:
-            taken[rows] = True
-            found[rows] |= trusted[rows] & (says[i] != classes[i])
+    for group in sorted(judged, key=lambda g: g.scatter, reverse=True):
+        natural = max((other.scatter for other in judged if other.c != group.c), default=0.0)
+        with_it = taken[y == group.c].sum() + (~taken[group.rows]).sum()
+        if group.scatter >= max(SCATTERED, BEYOND * natural) and with_it <= MOST * sizes[group.c]:
+            taken[group.rows] = True
+            found[group.rows] |= trusted[group.rows] & (group.says != group.c)
     emptied = [c for c in np.unique(y[found]) if not (trusted & ~found & (y == c)).any()]
     return np.asarray(found & ~np.isin(y, emptied))
+
+
+def _judged(groups: Sequence[Numbers], model: LeftOut, y: Classes) -> list[Judged]:
+    """The groups that are neither too small nor too large to be left out."""
+    sizes, unseen, judged = np.bincount(y), model.alone.argmax(axis=1) == y, []
+    for rows in groups:
+        if len(rows) >= LEAST and len(rows) <= MOST * sizes[c := int(y[rows[0]])]:
+            says = model.answers(rows).argmax(axis=1)
+            judged.append(Judged(c, rows, says, scatter(np.where(unseen[rows], says, c), y, c)))
+    return judged
 
 
 def scatter(says: Classes, y: Classes, c: int) -> float:

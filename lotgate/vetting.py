@@ -182,17 +182,14 @@ def doubt_check(doubt: Doubt) -> Check:
     said = {"probably mislabelled": doubt.ids, "probably carry a trigger": doubt.carriers}
     return Check(
         name="evidence: trusted labels that models contradict", passed=not any(said.values()),
-        observed=len(doubt.ids) + len(doubt.carriers), limit=0, critical=False, detail=_by_detector(said),
+        observed=len(doubt.ids) + len(doubt.carriers), limit=0, critical=False, detail=_listed(said),
     )  # fmt: skip
 
 
 def doubt_words(doubt: Doubt) -> tuple[str, ...]:
     """What it means for the decision, a sentence for either kind of doubt; none where nothing is doubted."""
     wrong, carriers, n = len(doubt.ids), len(doubt.carriers), doubt.n + len(doubt.carriers)
-    return (
-        *_look_again(wrong, n, "are probably mislabelled"),
-        *_look_again(carriers, n, CARRY),
-    )
+    return *_look_again(wrong, n, "are probably mislabelled"), *_look_again(carriers, n, CARRY)
 
 
 def _look_again(some: int, n: int, why: str) -> tuple[str, ...]:
@@ -228,7 +225,7 @@ def unjudged_check(unjudged: Mapping[str, Sequence[str]]) -> Check:
     return Check(
         name="evidence: classes that could not be judged", passed=not any(unjudged.values()),
         observed=len({c for classes in unjudged.values() for c in classes}), limit=0, critical=False,
-        detail=_by_detector(unjudged),
+        detail=_listed(unjudged),
     )  # fmt: skip
 
 
@@ -238,18 +235,18 @@ def unjudged_words(unjudged: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         return ()
     return (
         f"Some detectors say nothing of single samples of some classes, since too many look odd to them, trusted ones "
-        f"too ({_by_detector(unjudged)}): vet more samples of these classes, add them to the trusted set and screen "
+        f"too ({_listed(unjudged)}): vet more samples of these classes, add them to the trusted set and screen "
         f"again.",
     )
 
 
 def note_words(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """What groups of samples share, as one sentence; none where no voter can name it."""
-    return (f"What samples share, and trusted ones do not ({_by_detector(notes)}).",) if any(notes.values()) else ()
+    return (f"What samples share, and trusted ones do not ({_listed(notes)}).",) if any(notes.values()) else ()
 
 
-def _by_detector(unjudged: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{name}: {_some(classes)}" for name, classes in unjudged.items() if classes)
+def _listed(said: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name}: {_some(names)}" for name, names in said.items() if names)
 
 
 def _some(names: Sequence[str]) -> str:
