@@ -94,7 +94,7 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     given = example(tmp_path_factory.mktemp("shift"), "backdoor", n=400).evidence
     assert given.trusted is not None and given.heldout is not None
     settings = ProbeSettings(width=16, epochs=8, min_steps=80)
-    crossfit = train_crossfit(given.suspect, (given.trusted, given.heldout), settings, RNG(0), lambda words: None)
+    crossfit = train_crossfit(given.suspect, (given.trusted, given.heldout), settings, RNG(2), lambda words: None)
     return replace(given, crossfit=crossfit)
 
 
