@@ -35,6 +35,7 @@ TAIL_ROWS = 6
 ATOM = 3  # held-out rows with one score, which no smooth tail makes: models that are as sure as they can be
 COMMON = 0.05
 PRIOR_SMALL = 0.3  # rows: what is taken for granted of a class before it is looked at
+FEW_KNOWN = 10  # held-out rows of a class, below which they may show but one of its kinds
 MIN_ROWS = 15  # fewer held-out rows are ranked only: nothing is known of their tail
 ENOUGH = 30  # held-out rows in the tail, which need no help by the lot
 NO_SCORES: Scores = np.zeros(0)
@@ -119,6 +120,22 @@ def class_inflation(p_values: Scores, y: npt.NDArray[np.int64], classes: int) ->
     rows = np.bincount(y, minlength=classes)
     oftener = np.maximum(1.0, (small + PRIOR_SMALL) / (rows * COMMON + PRIOR_SMALL))
     return np.asarray(np.where(2 * small > rows, np.inf, oftener))
+
+
+def uncovered(
+    p_values: Scores, y: npt.NDArray[np.int64], heldout_y: npt.NDArray[np.int64], classes: int, share: float
+) -> npt.NDArray[np.bool_]:
+    """(K,) the classes that a few held-out rows do not cover: more than this share of the lot's have p ≤ COMMON.
+
+    A class of which two kinds come may have held-out rows of one. All of the other kind are odd beside them, and
+    nothing that calibrates on all classes can tell it from poison.
+
+    Args:
+        p_values, y: (N,) of the lot's rows. heldout_y: (n,) classes of held-out rows.
+    """
+    odd = np.bincount(y[p_values <= COMMON], minlength=classes)
+    rows, known = np.bincount(y, minlength=classes), np.bincount(heldout_y, minlength=classes)
+    return np.asarray((known < FEW_KNOWN) & (odd > share * rows))
 
 
 def in_each_class(

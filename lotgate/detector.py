@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class
+from lotgate.calibration import NO_SCORES, Calibration, calibrate, class_inflation, fit_null, in_each_class, uncovered
 from lotgate.contradictions import PRIORS, contradictions
 from lotgate.crossfit import CrossFit
 from lotgate.data import Batch, Dataset, Modality, Task
@@ -177,6 +177,9 @@ class Detector(BaseModel):
     that it contradicts stand out (lotgate.firmness), or are more than trusted rows explain. For cross-fitted ones."""
     needs_contradiction: ClassVar[bool] = False
     """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
+    uncovered: ClassVar[float] = 1.0
+    """Of a class of images with few trusted ones: share of odd ones from which on they are taken for a kind that these
+    do not show, and nothing is said of the class (lotgate.calibration.uncovered). For cross-fitted ones."""
     hears: ClassVar[tuple[str, ...]] = ()
     """Detectors whose statements it weighs: they judge before it."""
 
@@ -223,7 +226,8 @@ class Judgement(NamedTuple):
         findings: one per sample (see `findings_frame`).
         threshold: the score above which samples are flagged: the scorer's, unless the lot tells its p-values.
         unjudged: names of the lot's classes whose single samples it says nothing of (p = 1): most of their trusted rows
-            look odd to it, too (lotgate.calibration.class_inflation), or its models contradict too many labels.
+            look odd to it, too, or they are too few to show all kinds (lotgate.calibration.class_inflation, uncovered),
+            or its models contradict too many labels.
         statement: what it scored the lot's and all trusted rows; None where its models have seen these.
     """
 
@@ -255,6 +259,9 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
         assert isinstance(scorer, CalibratedScorer)  # those of log-odds are, and know how often to flag
         told, threshold = _as_the_lot_tells(scored, scores, lot.y, known.y, scorer.rate, evidence)
         findings = findings.assign(p_value=told, flagged=scored > threshold)
+    silent = _uncovered(detector, findings["p_value"].to_numpy(), lot.y, known.y, evidence.suspect)
+    findings.loc[silent[lot.y], "p_value"] = 1.0
+    unjudged += tuple(name for c, name in enumerate(evidence.suspect.classes) if silent[c] and name not in unjudged)
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -299,6 +306,15 @@ def _oftener_contradicted(evidence: Evidence) -> bool:
         return True
     vetted = np.concatenate([evidence.crossfit.contradicted(d) for d in evidence.vetted])
     return oftener_contradicted(evidence.crossfit.contradicted(evidence.suspect), vetted)
+
+
+def _uncovered(
+    detector: Detector, p_values: Scores, y: npt.NDArray[np.int64], known_y: npt.NDArray[np.int64], suspect: Dataset
+) -> npt.NDArray[np.bool_]:
+    """(K,) classes of images whose trusted ones do not show the detector all kinds that the lot has of them."""
+    if (suspect.modality, suspect.task) != ("image", "classification"):
+        return np.zeros(max(1, len(suspect.classes)), bool)
+    return uncovered(p_values, y, known_y, len(suspect.classes), detector.uncovered)
 
 
 def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lotgate.calibration import FEW_KNOWN
 from lotgate.policy import best_limit
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +46,8 @@ class Ranked:
 def of_surplus(lot: Ranked, trusted: Ranked) -> Floats:
     """(N,) p-values of the lot's rows that make up a surplus of their class, at most LEVEL; 1 for all others.
 
-    Rows that are accused singly are not counted, of either kind.
+    Rows that are accused singly are not counted, of either kind. Nothing is said of a class with fewer than FEW_KNOWN
+    trusted rows: models learn from the others of them what each is judged by, and so few may all be of one kind.
     """
     _, alone = best_limit(lot.p_values, ALONE, EVEN, MOST_CLEAN)
     left, trusted_left = lot.p_values > alone, trusted.p_values > alone
@@ -53,6 +55,8 @@ def of_surplus(lot: Ranked, trusted: Ranked) -> Floats:
     for c in classes:
         own = lot.y == c
         rest, known = lot.scored[own & left], trusted.scored[(trusted.y == c) & trusted_left]
+        if (trusted.y == c).sum() < FEW_KNOWN:
+            continue
         p, limit = surplus(rest, known, MOST_CLEAN * len(lot.y))
         if p * len(classes) <= LEVEL:
             found[own & (lot.scored <= limit)] = p * len(classes)

@@ -234,9 +234,9 @@ def unjudged_words(unjudged: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     if not any(unjudged.values()):
         return ()
     return (
-        f"Some detectors say nothing of single samples of some classes, since too many look odd to them, trusted ones "
-        f"too ({_listed(unjudged)}): vet more samples of these classes, add them to the trusted set and screen "
-        f"again.",
+        f"Some detectors say nothing of single samples of some classes, since many look odd to them and trusted ones "
+        f"do too, or are too few to tell ({_listed(unjudged)}): vet more samples of these classes, add them to the "
+        f"trusted set and screen again.",
     )
 
 

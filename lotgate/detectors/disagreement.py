@@ -38,7 +38,8 @@ class Disagreement(Detector):
     Misses:
         Backdoors that the lot itself teaches (the models outside the fold learn the trigger too), clean-label poison.
         With fewer than 100 trusted rows of a table, 80 of images: changed labels beside as many that were wrong all
-        along, and so many that models which learned from them as often expect to be contradicted.
+        along, and so many that models which learned from them as often expect to be contradicted. Changed labels in a
+        class of images with fewer than ten trusted ones of which more than two in five look odd.
     Assumes:
         Most of the lot is clean; trusted rows are drawn like the clean rows of the lot.
     Method:
@@ -70,7 +71,9 @@ class Disagreement(Detector):
         drawn like, p is how often models as sure as these contradict a clean label as firmly: the lot tells it,
         explained as clean or as partly changed (lotgate.contradictions). Of images in a lot that is not drawn like the
         trusted rows, on which models err oftener, only those count that are contradicted as firmly as nine of ten
-        others are confirmed.
+        others are confirmed. Of a class with fewer than ten trusted images it says nothing where more than two in five
+        of the lot's have p ≤ .05: models may not know all that the class is (lotgate.calibration.uncovered). Nor is
+        a surplus counted in a class with fewer than ten trusted rows.
     Cost:
         Tables: folds × (1 + |drops|) committees on (folds − 1) / folds of the rows, the first on trusted rows only, and
         of few of these folds × (folds − 1) / 2 smaller ones; kinds that earned no say there are not trained again.
@@ -92,6 +95,7 @@ class Disagreement(Detector):
     tasks: ClassVar = frozenset({"classification", "regression"})
     needs: ClassVar = frozenset({"trusted"})
     crossfitted: ClassVar = True
+    uncovered: ClassVar = 0.4  # a backdoor gathers in one class: a twentieth of ten classes is a third of its target
     counts_surplus: ClassVar = True
     log_odds: ClassVar = True
     reason: ClassVar = "models trained without it contradict its label"

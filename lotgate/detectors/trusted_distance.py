@@ -35,7 +35,8 @@ class TrustedDistance(Detector):
         to a value nobody ever measured.
     Misses:
         Everything that looks like trusted rows: flips, pulled targets, triggers made of usual values or of few pixels;
-        a few rows of junk in a table with a few dozen trusted rows, which cannot tell how far clean ones go.
+        a few rows of junk in a table with a few dozen trusted rows, which cannot tell how far clean ones go; images
+        of a class of which fewer than ten trusted ones are known and a quarter of the lot's look odd.
     Assumes:
         Trusted rows cover what clean rows of the lot look like; encoded features are on comparable scales; images come
         through the same optics and compression.
@@ -48,7 +49,9 @@ class TrustedDistance(Detector):
         compared with those of its own label. Trusted rows, scored the same way, give p-values, whose tail is averaged
         over what they leave open about it (lotgate.tails), in tables with fewer than 200 of them also over what the
         lot leaves open (lotgate.contamination); where the lot is not drawn like them (lotgate.shift), under the lot's
-        empirical null, and 1 for labels that models of trusted rows do not contradict.
+        empirical null, and 1 for labels that models of trusted rows do not contradict. Of a class with fewer than ten
+        trusted images it says nothing where more than a quarter of the lot's have p ≤ .05: the few may show one kind of
+        several (lotgate.calibration.uncovered).
     Cost:
         k nearest neighbours of N rows among n_t: seconds for 20,000 rows. Nothing is trained.
     Source:
@@ -66,6 +69,7 @@ class TrustedDistance(Detector):
     own_null: ClassVar = True
     needs_contradiction: ClassVar = True
     crossfitted: ClassVar = True
+    uncovered: ClassVar = 0.25
 
     neighbours: Annotated[int, Field(ge=1, le=1000)] = 5
     folds: Annotated[int, Field(ge=2, le=20)] = 4

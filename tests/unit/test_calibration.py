@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto, norm
 
-from lotgate.calibration import calibrate, class_inflation, fit_null, in_each_class
+from lotgate.calibration import FEW_KNOWN, calibrate, class_inflation, fit_null, in_each_class, uncovered
 from lotgate.tails import DISTANCES, EXPONENTIAL, RESIDUALS, Belief, fit_tail
 
 RNG = np.random.default_rng
@@ -174,3 +174,11 @@ def test_where_models_are_as_sure_as_they_can_be_no_tail_is_extrapolated() -> No
     assert known.threshold(0.02) > 20.72
     assert known.p_value(np.array([known.threshold(0.02)]))[0] <= 0.02 + 1e-9
     assert known.p_value(np.array([known.threshold(1e-6)]))[0] == pytest.approx(1e-6, rel=0.01)
+
+
+def test_a_class_is_uncovered_where_few_heldout_rows_face_many_odd_ones() -> None:
+    """Six rows of twenty are odd in classes 0 and 1, five in class 2, and ten held-out rows are not few."""
+    p, y = np.full(60, 0.5), np.repeat([0, 1, 2], 20)
+    p[[*range(6), *range(20, 26), *range(40, 45)]] = 0.05
+    heldout_y = np.repeat([0, 1, 2], [FEW_KNOWN - 1, FEW_KNOWN, 1])
+    assert uncovered(p, y, heldout_y, 4, share=0.25).tolist() == [True, False, False, False]

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from lotgate.calibration import FEW_KNOWN
 from lotgate.checks import example
 from lotgate.data import Batch, Task
 from lotgate.detector import CalibratedScorer, Evidence, Scores, calibrated, judge
@@ -84,6 +85,15 @@ def test_what_single_rows_explain_is_no_surplus() -> None:
     p, y, known, known_y = flipped(RNG(4))
     found = of_surplus(Ranked(p, np.where(p <= 0.03, 1e-6, 1.0), y), unaccused(known, known_y))
     assert (found == 1).all()
+
+
+def test_a_few_trusted_rows_that_resemble_one_another_make_no_surplus() -> None:
+    """Eight sevens of one hand: 82 of 127 others looked odder than all of them, and left a lot (p = .004)."""
+    p, y = np.concatenate([np.linspace(0.02, 0.3, 82), np.linspace(0.6, 1, 45)]), np.zeros(127, np.int64)
+    for n, said in ((FEW_KNOWN - 1, False), (FEW_KNOWN, True)):
+        known = unaccused(np.linspace(0.7, 1, n), np.zeros(n, np.int64))
+        lot = unaccused(np.r_[p, np.linspace(0.1, 1, 2000)], np.r_[y, np.ones(2000, np.int64)])
+        assert bool((of_surplus(lot, known) < 1).any()) == said
 
 
 def test_no_limit_leaves_more_clean_rows_than_allowed() -> None:

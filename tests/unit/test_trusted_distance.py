@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lotgate.detector import Evidence
+from lotgate.calibration import FEW_KNOWN
+from lotgate.detector import Evidence, judge
 from lotgate.detectors.trusted_distance import TrustedDistance, whitening
 from tests.small_lots import digits, image_dataset
 
@@ -55,3 +56,23 @@ def test_rows_of_a_class_without_trusted_images_are_compared_with_all(tmp_path: 
     scorer = TrustedDistance().fit(Evidence(lot, vetted, vetted), np.random.default_rng(0))
     found = np.concatenate([scorer.score(batch) for batch in lot.batches(64)])
     assert np.isfinite(found).all() and (found > 0).all()
+
+
+@pytest.mark.parametrize(("vetted", "covered"), [(FEW_KNOWN - 2, False), (3 * FEW_KNOWN, True)])
+def test_a_kind_that_few_trusted_images_of_a_class_do_not_show_is_not_accused(
+    tmp_path: Path, vetted: int, covered: bool
+) -> None:
+    """Part of a class comes brighter, and none of its trusted images does: of a few, that may be chance."""
+    x, y = digits()
+    lot, rest, brighter = np.arange(200), np.arange(200, len(x)), np.arange(200) % 3 == 0
+    brighter &= y[lot] == 0
+    images = np.where(brighter[:, None, None], 128 + x[lot] // 2, x[lot]).astype(np.uint8)
+    known = np.concatenate([rest[y[rest] == 0][:vetted], rest[y[rest] == 1][:40]])
+    suspect = image_dataset(tmp_path / "lot", images, y[lot])
+    trusted, heldout = (image_dataset(tmp_path / f"t{i}", x[known[i::2]], y[known[i::2]]) for i in (0, 1))
+    evidence = Evidence(suspect, trusted, heldout)
+    judged = judge(TrustedDistance(), TrustedDistance().fit(evidence, np.random.default_rng(0)), evidence)
+    p = judged.findings["p_value"].to_numpy()
+    assert judged.unjudged == (() if covered else ("0",))
+    assert (p[brighter] < 0.005).all() if covered else (p[y[lot] == 0] == 1).all()
+    assert (p[y[lot] == 1] < 1).any(), "of the other class it speaks"
