@@ -99,8 +99,8 @@ def ingest(
         raise TrustedError(
             "no trusted set was given",
             where="--trusted",
-            action="collect some vetted samples of every class (20% of a lot is plenty, 5% helps) and give their path; "
-            "or set policy.allow_untrusted: true, and the decision will say that it was made without one",
+            action="collect vetted samples of every class, ten or more of each (20% of a lot is plenty, 5% helps), and "
+            "give their path; or set policy.allow_untrusted: true, and the decision will say that it had none",
         )
     absent = set(settings.context) - {each.name for each in context}
     if absent:
