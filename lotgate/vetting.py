@@ -225,7 +225,7 @@ def unjudged_check(unjudged: Mapping[str, Sequence[str]]) -> Check:
     return Check(
         name="evidence: classes that could not be judged", passed=not any(unjudged.values()),
         observed=len({c for classes in unjudged.values() for c in classes}), limit=0, critical=False,
-        detail=_listed(unjudged),
+        detail=_listed(_quoted(unjudged)),
     )  # fmt: skip
 
 
@@ -235,14 +235,19 @@ def unjudged_words(unjudged: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         return ()
     return (
         f"Some detectors say nothing of single samples of some classes, since many look odd to them and trusted ones "
-        f"do too, or are too few to tell ({_listed(unjudged)}): vet more samples of these classes, add them to the "
-        f"trusted set and screen again.",
+        f"do too, or are too few to tell ({_listed(_quoted(unjudged))}): vet more samples of these classes, add them "
+        f"to the trusted set and screen again.",
     )
 
 
 def note_words(notes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """What groups of samples share, as one sentence; none where no voter can name it."""
     return (f"What samples share, and trusted ones do not ({_listed(notes)}).",) if any(notes.values()) else ()
+
+
+def _quoted(classes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Names of classes as such: one that is called 1 is no count."""
+    return {voter: [f"'{name}'" for name in names] for voter, names in classes.items()}
 
 
 def _listed(said: Mapping[str, Sequence[str]]) -> str:

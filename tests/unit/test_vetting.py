@@ -188,10 +188,10 @@ def test_classes_that_could_not_be_judged_are_said() -> None:
     some = {"disagreement": ("bent", "cracked"), "trusted_distance": ("bent",), "shared_detail": ()}
     check = unjudged_check(some)
     assert not check.passed and not check.critical and (check.observed, check.limit) == (2, 0)
-    assert check.detail == "disagreement: bent, cracked; trusted_distance: bent"
+    assert check.detail == "disagreement: 'bent', 'cracked'; trusted_distance: 'bent'"
     assert check.detail in unjudged_words(some)[0] and "vet more samples" in unjudged_words(some)[0]
     many = unjudged_check({"disagreement": tuple(f"c{i}" for i in range(9))})
-    assert many.observed == 9 and many.detail == "disagreement: c0, c1, c2, c3, c4, …"
+    assert many.observed == 9 and many.detail == "disagreement: 'c0', 'c1', 'c2', 'c3', 'c4', …"
     for nothing in ({}, {"disagreement": ()}):
         assert unjudged_check(nothing).passed and not unjudged_check(nothing).detail and not unjudged_words(nothing)
 
@@ -212,8 +212,8 @@ def test_a_rare_class_that_models_cannot_tell_is_named_in_the_decision(known: bo
     )
     decision = stages.screen(tmp_path / "run", tmp_path / "lot.csv", tmp_path / "trusted.csv", settings)
     check = next(check for check in decision.checks if "could not be judged" in check.name)
-    assert check.passed == known and (check.detail == "disagreement: bent") == (not known)
-    assert any("disagreement: bent" in reason for reason in decision.reasons) == (not known)
+    assert check.passed == known and (check.detail == "disagreement: 'bent'") == (not known)
+    assert any("disagreement: 'bent'" in reason for reason in decision.reasons) == (not known)
     assert decision.decision == "accept"
 
 
