@@ -178,7 +178,7 @@ class Detector(BaseModel):
     needs_contradiction: ClassVar[bool] = False
     """Whether, in such a lot, it says nothing against labels that models of trusted rows do not contradict."""
     uncovered: ClassVar[float] = 1.0
-    """Of a class of images with few trusted ones: share of odd ones from which on they are taken for a kind that these
+    """Of a class of images with few trusted ones: share of odd ones beyond which they are taken for a kind that these
     do not show, and nothing is said of the class (lotgate.calibration.uncovered). For cross-fitted ones."""
     hears: ClassVar[tuple[str, ...]] = ()
     """Detectors whose statements it weighs: they judge before it."""
@@ -260,7 +260,7 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
         told, threshold = _as_the_lot_tells(scored, scores, lot.y, known.y, scorer.rate, evidence)
         findings = findings.assign(p_value=told, flagged=scored > threshold)
     silent = _uncovered(detector, findings["p_value"].to_numpy(), lot.y, known.y, evidence.suspect)
-    findings.loc[silent[lot.y], "p_value"] = 1.0
+    findings = findings.assign(p_value=np.where(silent[lot.y], 1.0, findings["p_value"]))
     unjudged += tuple(name for c, name in enumerate(evidence.suspect.classes) if silent[c] and name not in unjudged)
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})

@@ -53,10 +53,10 @@ def of_surplus(lot: Ranked, trusted: Ranked) -> Floats:
     left, trusted_left = lot.p_values > alone, trusted.p_values > alone
     found, classes = np.ones(len(lot.y)), np.unique(lot.y)
     for c in classes:
-        own = lot.y == c
-        rest, known = lot.scored[own & left], trusted.scored[(trusted.y == c) & trusted_left]
-        if (trusted.y == c).sum() < FEW_KNOWN:
+        own, vouched = lot.y == c, trusted.y == c
+        if vouched.sum() < FEW_KNOWN:
             continue
+        rest, known = lot.scored[own & left], trusted.scored[vouched & trusted_left]
         p, limit = surplus(rest, known, MOST_CLEAN * len(lot.y))
         if p * len(classes) <= LEVEL:
             found[own & (lot.scored <= limit)] = p * len(classes)
