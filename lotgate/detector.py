@@ -31,6 +31,7 @@ from lotgate.tails import LIGHTEST, Belief
 
 Need = Literal["trusted", "probe", "twin", "crossfit"]
 Scores = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 SCAN_BATCH = 512
 
 
@@ -250,10 +251,10 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
     findings = findings.assign(p_value=p_values)
     if known is None:
         return Judgement(findings, scorer.threshold)
-    unjudged = _unjudged(known, evidence.suspect)
+    unknown = _unknown(known, evidence.suspect)
     if detector.log_odds and _knows_nothing(scored, lot, known, evidence):
         findings = findings.assign(p_value=1.0)
-        unjudged = evidence.suspect.classes if hard_to_tell(scored > 0) else unjudged
+        unknown = unknown | hard_to_tell(scored > 0)
     threshold = scorer.threshold
     if detector.log_odds and _asks_the_lot(scored, findings["p_value"].to_numpy(), known, evidence):
         assert isinstance(scorer, CalibratedScorer)  # those of log-odds are, and know how often to flag
@@ -261,7 +262,7 @@ def judge(detector: Detector, scorer: Scorer, evidence: Evidence) -> Judgement:
         findings = findings.assign(p_value=told, flagged=scored > threshold)
     silent = _uncovered(detector, findings["p_value"].to_numpy(), lot.y, known.y, evidence.suspect)
     findings = findings.assign(p_value=np.where(silent[lot.y], 1.0, findings["p_value"]))
-    unjudged += tuple(name for c, name in enumerate(evidence.suspect.classes) if silent[c] and name not in unjudged)
+    unjudged = _names(unknown | silent, evidence.suspect)
     if detector.counts_surplus and not shifted:
         findings = findings.assign(**{P_OF_CLASS: of_surplus(lot, known)})
     statement = None
@@ -308,21 +309,27 @@ def _oftener_contradicted(evidence: Evidence) -> bool:
     return oftener_contradicted(evidence.crossfit.contradicted(evidence.suspect), vetted)
 
 
+def _unknown(known: Ranked, suspect: Dataset) -> Mask:
+    """(K,) classes that these trusted rows do not tell the usual of; of targets (1,), and never."""
+    if suspect.task != "classification":
+        return np.zeros(1, bool)
+    return np.asarray(np.isinf(class_inflation(known.scored, known.y, len(suspect.classes))))
+
+
 def _uncovered(
     detector: Detector, p_values: Scores, y: npt.NDArray[np.int64], known_y: npt.NDArray[np.int64], suspect: Dataset
-) -> npt.NDArray[np.bool_]:
+) -> Mask:
     """(K,) classes of images whose trusted ones do not show the detector all kinds that the lot has of them."""
     if (suspect.modality, suspect.task) != ("image", "classification"):
         return np.zeros(max(1, len(suspect.classes)), bool)
     return uncovered(p_values, y, known_y, len(suspect.classes), detector.uncovered)
 
 
-def _unjudged(known: Ranked, suspect: Dataset) -> tuple[str, ...]:
-    """Names of the classes of the lot that these trusted rows do not tell the usual of."""
+def _names(classes: Mask, suspect: Dataset) -> tuple[str, ...]:
+    """Of those of these classes (K,) that the lot has; none of targets."""
     if suspect.task != "classification":
         return ()
-    inflation = class_inflation(known.scored, known.y, len(suspect.classes))
-    return tuple(suspect.classes[c] for c in np.unique(suspect.y) if np.isinf(inflation[c]))
+    return tuple(suspect.classes[c] for c in np.unique(suspect.y) if classes[c])
 
 
 def _unseen(detector: Detector, evidence: Evidence) -> list[Dataset]:
