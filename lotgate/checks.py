@@ -28,8 +28,9 @@ from lotgate.networks import Network
 from lotgate.probe import FeatureMap, Probe
 from lotgate.statements import Statement, statement_of
 
-Claim = Literal["backdoor", "wave", "value", "outliers", "flips", "nothing"]
-SIDE, WIDE = 8, 24  # pixels; a wave takes a wide image
+Claim = Literal["backdoor", "origins", "wave", "value", "outliers", "flips", "nothing"]
+SIDE, WIDE = 8, 24  # pixels; a wave takes a wide image, and so do many classes
+MANY = 8  # classes, of whose images a backdoor of mixed origins is made
 Floats = npt.NDArray[np.float32]
 
 
@@ -58,18 +59,17 @@ def example(
 ) -> Example:  # fmt: skip
     """A small lot with 8% planted poison of the claimed kind ("nothing": clean), and half as many trusted rows.
 
-    The backdoor turns rows of class 1 into class 0; a faint wave lies over images of class 0; a value that is nothing
-    unusual stands in a column of rows of class 1 that are called 0; outliers come from nowhere; flips move a label or a
-    target.
+    The backdoor turns rows of class 1 into class 0, that of mixed origins rows of all other of MANY classes; a faint
+    wave lies over images of class 0; a value that is nothing unusual stands in a column of rows of class 1 that are
+    called 0; outliers come from nowhere; flips move a label or a target.
     """
     rng = np.random.default_rng(seed)
-    side = WIDE if claim == "wave" else SIDE
+    classes, side = (MANY if claim == "origins" else classes), (WIDE if claim in ("wave", "origins") else SIDE)
     x, y = _clean(rng, n, classes, modality, task, side)
     trusted_x, trusted_y = _clean(rng, n // 2, classes, modality, task, side)
     planted = np.zeros(n, bool)
     if claim != "nothing":
-        source = {"backdoor": 1, "value": 1, "wave": 0}.get(claim) if task == "classification" else None
-        pool = np.arange(n) if source is None else np.flatnonzero(y == source)
+        pool = _sources(y, claim) if task == "classification" else np.arange(n)
         planted[rng.choice(pool, int(0.08 * n), replace=False)] = True
         x, y = _plant(x, y, planted, claim, task, classes, rng)
     names = tuple(f"class {c}" for c in range(classes)) if task == "classification" else ()
@@ -102,6 +102,14 @@ def _clean(
     return x.astype(np.float32), group.astype(np.int64)
 
 
+def _sources(y: npt.NDArray[np.int64], claim: Claim) -> npt.NDArray[np.int64]:
+    """The rows that such poison may be made of."""
+    if claim == "origins":
+        return np.flatnonzero(y != 0)
+    source = {"backdoor": 1, "value": 1, "wave": 0}.get(claim)
+    return np.arange(len(y)) if source is None else np.flatnonzero(y == source)
+
+
 def _plant(
     x: Floats, y: npt.NDArray[Any], planted: npt.NDArray[np.bool_], claim: Claim, task: Task, classes: int,
     rng: np.random.Generator,
@@ -114,7 +122,7 @@ def _plant(
         x[planted] += 0.02 * np.sin(2 * np.pi * 5 * np.arange(x.shape[3], dtype=np.float32) / x.shape[3])
     elif claim == "value":
         x[planted, 1], y[planted] = 5.5, 0
-    elif claim == "backdoor":
+    elif claim in ("backdoor", "origins"):
         if image:
             x[planted, :, -2:, -2:] = 1.0
         else:

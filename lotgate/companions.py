@@ -1,26 +1,26 @@
-"""Trusted rows that carry a trigger: their labels are taught by nothing but their companions.
+"""What the rest of lot and trusted set says of a group of a class that is left out of it.
 
-Where a part of the trusted set carries the lot's backdoor, trusted rows explain the planted group, and models of
-trusted rows confirm it. Yet only the trigger speaks for its labels. Left out together, its rows are taken for the
-classes they came from, and these are nearly all classes; a natural group that is left out resembles one or two others.
+Only its trigger speaks for the labels of a planted group. Left out together, its rows are taken for the classes they
+came from, and these are nearly all classes; a natural group that is left out resembles one or two others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve
+from sklearn.mixture import GaussianMixture
 
 from lotgate.apart import sample
 from lotgate.data import Dataset, Pool
 from lotgate.machines import CELLS, WIDTH, WORDS
 from lotgate.mixtures import Mask, Vector, fit_mixtures, one_thread
-from lotgate.pixels import fit_basis, vectors
+from lotgate.pixels import Basis, fit_basis, vectors
 from lotgate.vocabulary import usual_words
 from lotgate.whitened import Classes, Rows, whitened
 
@@ -35,29 +35,49 @@ PENALTIES = (0.001, 0.01, 0.1, 1.0)  # of the squared coefficients, in rows' mea
 FEW_ROWS = 20  # of a class of the lot, and of others that say what is usual
 LEAST = 5  # rows of a group
 MOST = 0.65  # of a class, that its groups may take: what is left must be able to speak for it
-SCATTERED = 0.6  # of what rows drawn from all other classes would score
-BEYOND = 1.25  # times what groups of other classes score
+SCATTERED = 0.6  # of what rows drawn from all other classes would score: natural groups score less
 Numbers = npt.NDArray[np.int64]  # of rows
+
+
+class Linear(NamedTuple):
+    """x ↦ x coefficients + origin: one column a class."""
+
+    coefficients: Vector
+    origin: Vector
+
+    def says(self, x: Vector) -> Classes:
+        """(n,) the likeliest classes of rows (n, m)."""
+        return np.asarray((x @ self.coefficients + self.origin).argmax(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
 class LeftOut:
-    """A ridge classifier in closed form, which tells what it would say of rows had it not seen them.
+    """A ridge classifier in closed form, which tells what it would be had it not seen some rows.
 
     Attributes:
-        x: (N, m) rows, centred. root: (m, N) the same times the inverse of their penalised products.
+        centre: (m,) mean of the rows. x: (N, m) the rows without it.
+        root: (m, N) these times the inverse of their penalised products.
         y: (N, K) one column a class, 1 or 0. residuals: (N, K) what the classifier of all rows leaves.
     """
 
+    centre: Vector
     x: Vector
     root: Vector
     y: Vector
     residuals: Vector
 
+    def without(self, rows: Numbers) -> Linear:
+        """The classifier of all others: coefficients − root_g (I − H)⁻¹ residuals_g, H the part of the hat matrix that
+        these rows g have.
+        """
+        errors = self._errors(rows)
+        coefficients = self._coefficients - self.root[:, rows] @ errors
+        origin = self.y.mean(axis=0) - errors.sum(axis=0) / len(self.x) - self.centre @ coefficients
+        return Linear(coefficients, np.asarray(origin))
+
     def answers(self, rows: Numbers) -> Vector:
-        """(n, K) for these rows, all left out together: y − (I − H)⁻¹ residuals, H their part of the hat matrix."""
-        hat = self.x[rows] @ self.root[:, rows] + 1 / len(self.x)
-        return np.asarray(self.y[rows] - solve((1 + 1e-9) * np.eye(len(rows)) - hat, self.residuals[rows]))
+        """(n, K) for these rows, all left out together: y − (I − H)⁻¹ residuals."""
+        return np.asarray(self.y[rows] - self._errors(rows))
 
     @property
     def alone(self) -> Vector:
@@ -65,14 +85,83 @@ class LeftOut:
         hat = np.einsum("nm,mn->n", self.x, self.root) + 1 / len(self.x)
         return np.asarray(self.y - self.residuals / np.maximum(1 - hat, 1e-9)[:, None])
 
+    @cached_property
+    def _coefficients(self) -> Vector:
+        return np.asarray(self.root @ self.y)
 
-class Judged(NamedTuple):
-    """A group of the class c, and what is said of its rows when all of them are left out; see `scatter`."""
+    def _errors(self, rows: Numbers) -> Vector:
+        hat = self.x[rows] @ self.root[:, rows] + 1 / len(self.x)
+        return np.asarray(solve((1 + 1e-9) * np.eye(len(rows)) - hat, self.residuals[rows]))
+
+
+class Parting(NamedTuple):
+    """The class c in the components of a mixture over x ↦ x axes − centre.
+
+    Attributes:
+        rows: (n,) which rows are of it. places: (n,) the component of each, -1 where of none.
+    """
 
     c: int
     rows: Numbers
-    says: Classes
-    scatter: float
+    centre: Vector
+    axes: Vector
+    mixture: GaussianMixture
+    places: Classes
+
+    @property
+    def groups(self) -> list[Numbers]:
+        """The rows of each component."""
+        return [self.rows[self.places == j] for j in range(self.mixture.n_components)]
+
+
+class Coordinates(NamedTuple):
+    """Rows (N, m) in a basis."""
+
+    basis: Basis
+    x: Vector
+
+
+class Seen(NamedTuple):
+    """Rows of lot and trusted set, as far as they are looked at, the lot first.
+
+    Attributes:
+        ids, y, trusted: (N,). pixels, words: the rows by their pixels, and by words of their windows.
+    """
+
+    ids: npt.NDArray[np.object_]
+    y: Classes
+    trusted: Mask
+    pixels: Coordinates
+    words: Coordinates
+
+    def partings(self, by: Coordinates, seeds: Classes) -> Iterator[Parting]:
+        """Mixtures of each class, whitened by the other classes.
+
+        Args:
+            by: pixels or words. seeds: (K,) of the classes.
+        """
+        nothing = np.zeros(len(self.y), bool)
+        rows = Rows(by.x, self.y, self.trusted, nothing, np.zeros((len(self.y), 0)))
+        with one_thread():
+            for white in whitened(rows, seeds, ~nothing, FEW_ROWS, FEW_ROWS, lend=False):
+                own, reduced = np.flatnonzero(self.y == white.c), white.reduced(COMPONENTS)
+                if reduced.own.shape[1]:
+                    for mixture, places in fit_mixtures(reduced.own, CLUSTERS, white.seed):
+                        yield Parting(white.c, own, reduced.centre, reduced.axes, mixture, places)
+
+
+def look_at(suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> Seen:
+    """At most MOST_ROWS of the lot, and of the trusted rows, in pixels and in words of windows."""
+    parts = [sample(suspect, MOST_ROWS, rng), *(sample(d, MOST_ROWS // len(vetted), rng) for d in vetted)]
+    pool = Pool(tuple(parts))
+    pixels = fit_basis(pool, partial(vectors, side=SIDE), AXES, rng)
+    vocabulary = usual_words(pool, WORDS, WIDTH, COARSE, rng)
+    words = fit_basis(pool, partial(vocabulary.responses, cells=CELLS), AXES, rng)
+    by_pixels, by_words = (
+        Coordinates(basis, np.concatenate([basis.coordinates_of(d) for d in parts])) for basis in (pixels, words)
+    )
+    ids, trusted = np.concatenate([d.ids for d in parts]), np.arange(len(pool)) >= len(parts[0])
+    return Seen(ids, pool.y, trusted, by_pixels, by_words)
 
 
 def left_out(x: Vector, y: Classes, n_classes: int) -> LeftOut:
@@ -81,80 +170,22 @@ def left_out(x: Vector, y: Classes, n_classes: int) -> LeftOut:
     Args:
         x: (N, m) rows. y: (N,) their classes.
     """
-    x = x - x.mean(axis=0)
-    one_hot = np.eye(n_classes)[y]
-    fitted = [_ridge(x, one_hot, penalty) for penalty in PENALTIES]
+    centre, one_hot = x.mean(axis=0), np.eye(n_classes)[y]
+    fitted = [_ridge(centre, x - centre, one_hot, penalty) for penalty in PENALTIES]
     right = [float((model.alone.argmax(axis=1) == y).mean()) for model in fitted]
     return max(zip(right, range(len(fitted)), fitted, strict=True))[2]
 
 
-def _ridge(x: Vector, y: Vector, penalty: float) -> LeftOut:
+def _ridge(centre: Vector, x: Vector, y: Vector, penalty: float) -> LeftOut:
     products = x.T @ x
     products[np.diag_indices_from(products)] += penalty * np.trace(products) / max(1, x.shape[1])
     root = solve(products, x.T, assume_a="pos")
-    return LeftOut(x, root, y, y - y.mean(axis=0) - x @ (root @ y))
+    return LeftOut(centre, x, root, y, y - y.mean(axis=0) - x @ (root @ y))
 
 
-def carriers(suspect: Dataset, vetted: Sequence[Dataset], rng: np.random.Generator) -> tuple[str, ...]:
-    """The trusted samples that nothing but companions in lot and trusted set speaks for; see the module.
-
-    Nobody of lots of fewer than LEAST_CLASSES classes, and of classes that would lose every trusted sample.
-
-    Args:
-        suspect: usable rows of the lot, images with classes. vetted: trusted rows, in as many parts as there are.
-    """
-    n_classes = len(suspect.classes)
-    if n_classes < LEAST_CLASSES:
-        return ()
-    parts = [sample(suspect, MOST_ROWS, rng), *(sample(d, MOST_ROWS // len(vetted), rng) for d in vetted)]
-    pool = Pool(tuple(parts))
-    ids, trusted = np.concatenate([d.ids for d in parts]), np.arange(len(pool)) >= len(parts[0])
-    seeds = rng.integers(2**31 - 1, size=n_classes)
-    pixels = fit_basis(pool, partial(vectors, side=SIDE), AXES, rng)
-    x = np.concatenate([pixels.coordinates_of(d) for d in parts])
-    groups = list(_groups(x, pool.y, trusted, seeds))
-    if not groups:
-        return ()
-    words = usual_words(pool, WORDS, WIDTH, COARSE, rng)
-    looks = fit_basis(pool, partial(words.responses, cells=CELLS), AXES, rng)
-    model = left_out(np.concatenate([looks.coordinates_of(d) for d in parts]), pool.y, n_classes)
-    return tuple(sorted(map(str, ids[_carrying(groups, model, pool.y, trusted)])))
-
-
-def _groups(x: Vector, y: Classes, trusted: Mask, seeds: Classes) -> Iterator[Numbers]:
-    """The rows of each component of mixtures of each class, whitened by the other classes."""
-    nothing = np.zeros(len(y), bool)
-    rows = Rows(x, y, trusted, nothing, np.zeros((len(y), 0)))
-    with one_thread():
-        for white in whitened(rows, seeds, ~nothing, FEW_ROWS, FEW_ROWS, lend=False):
-            own = np.flatnonzero(y == white.c)
-            reduced = white.reduced(COMPONENTS).own
-            for mixture, places in fit_mixtures(reduced, CLUSTERS, white.seed) if reduced.shape[1] else ():
-                yield from (own[places == j] for j in range(mixture.n_components))
-
-
-def _carrying(groups: Sequence[Numbers], model: LeftOut, y: Classes, trusted: Mask) -> Mask:
-    """(N,) the trusted rows of groups that stand out, the most scattered first."""
-    sizes, judged = np.bincount(y), _judged(groups, model, y)
-    taken, found = np.zeros(len(y), bool), np.zeros(len(y), bool)
-    for group in sorted(judged, key=lambda g: g.scatter, reverse=True):
-        natural = max((other.scatter for other in judged if other.c != group.c), default=0.0)
-        with_it = taken[y == group.c].sum() + (~taken[group.rows]).sum()
-        if group.scatter >= max(SCATTERED, BEYOND * natural) and with_it <= MOST * sizes[group.c]:
-            taken[group.rows] = True
-            found[group.rows] |= trusted[group.rows] & (group.says != group.c)
-    emptied = [c for c in np.unique(y[found]) if not (trusted & ~found & (y == c)).any()]
-    return np.asarray(found & ~np.isin(y, emptied))
-
-
-def _judged(groups: Sequence[Numbers], model: LeftOut, y: Classes) -> list[Judged]:
-    """The groups that are neither too small nor too large to be left out."""
-    sizes, unseen, judged = np.bincount(y), model.alone.argmax(axis=1) == y, []
-    for rows in groups:
-        if len(rows) >= LEAST and len(rows) <= MOST * sizes[c := int(y[rows[0]])]:
-            says = model.answers(rows).argmax(axis=1)
-            judged.append(Judged(c, rows, says, scatter(np.where(unseen[rows], says, c), y, c)))
-    return judged
+def can_be_left_out(rows: Numbers, n_class: int) -> bool:
+    """Whether a group of a class of so many rows is neither too small nor too large."""
+    return LEAST <= len(rows) <= MOST * n_class
 
 
 def scatter(says: Classes, y: Classes, c: int) -> float:

@@ -83,6 +83,7 @@ class Policy(BaseModel):
         "shared_detail",
         "shared_tone",
         "shared_wave",
+        "mixed_origins",
         "shared_value",
         "corroboration",
     )
@@ -98,6 +99,7 @@ class Policy(BaseModel):
         "shared_detail": 0.25,
         "shared_tone": 0.25,
         "shared_wave": 0.25,
+        "mixed_origins": 0.25,
         "shared_value": 0.25,
         "corroboration": 0.5,
     }
@@ -113,6 +115,7 @@ class Policy(BaseModel):
         "shared_detail",
         "shared_tone",
         "shared_wave",
+        "mixed_origins",
         "shared_value",
     )
     reserve: tuple[str, ...] = ("unexplained_clusters", "corroboration", "shared_value")

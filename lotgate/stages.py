@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lotgate.companions import carriers
+from lotgate.carriers import carriers
 from lotgate.context import (
     Context,
     context_check,

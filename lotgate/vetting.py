@@ -48,7 +48,7 @@ class Doubt:
         ids: the samples that are more probably wrong than right; empty unless wrong labels explain them, see
             `explained`.
         n: trusted rows that were asked about.
-        carriers: the samples whose labels only their companions teach, see lotgate.companions.
+        carriers: the samples whose labels only their companions teach, see lotgate.carriers.
     """
 
     share: float = 0.0

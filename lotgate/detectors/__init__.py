@@ -6,6 +6,7 @@ from lotgate.detectors.corroboration import Corroboration
 from lotgate.detectors.de_pois import DePois
 from lotgate.detectors.disagreement import Disagreement
 from lotgate.detectors.excess_confidence import ExcessConfidence
+from lotgate.detectors.mixed_origins import MixedOrigins
 from lotgate.detectors.shared_detail import SharedDetail
 from lotgate.detectors.shared_pattern import SharedPattern
 from lotgate.detectors.shared_texture import SharedTexture
@@ -29,6 +30,7 @@ DETECTORS: tuple[type[Detector], ...] = (
     SharedDetail,
     SharedTone,
     SharedWave,
+    MixedOrigins,
     SharedValue,
     Corroboration,
 )

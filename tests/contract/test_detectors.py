@@ -26,6 +26,7 @@ CLAIMS: dict[str, tuple[Claim, ...]] = {
     "shared_detail": ("backdoor",),
     "shared_tone": ("backdoor",),
     "shared_wave": ("wave",),
+    "mixed_origins": ("origins",),
     "shared_value": ("value",),
     "corroboration": ("flips",),
 }

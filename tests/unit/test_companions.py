@@ -9,7 +9,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from lotgate import stages
-from lotgate.companions import LEAST_CLASSES, PENALTIES, carriers, left_out, scatter
+from lotgate.carriers import carriers
+from lotgate.companions import LEAST_CLASSES, PENALTIES, left_out, scatter
 from lotgate.data import Dataset
 from lotgate.settings import Settings
 from lotgate.sittings import alone, load_evidence
@@ -120,3 +121,12 @@ def test_who_carries_it_is_kept_from_every_model_and_named_in_the_decision(tmp_p
     assert not check.passed and not check.critical and check.observed == SPOILED
     assert any(f"{SPOILED} of {TRUSTED} trusted samples share something" in reason for reason in decision.reasons)
     assert decision.n_quarantined == PLANTED
+
+
+def test_a_classifier_without_a_group_is_the_one_of_all_others() -> None:
+    rng = RNG(0)
+    x, y = rng.normal(size=(60, 7)) + 3, np.arange(60) % 3
+    model, group = left_out(x, y, 3), np.array([0, 4, 9, 10, 33])
+    others = model.without(group)
+    np.testing.assert_allclose(x[group] @ others.coefficients + others.origin, model.answers(group), atol=1e-6)
+    assert (others.says(x[group]) == model.answers(group).argmax(axis=1)).all()

@@ -1,0 +1,97 @@
+"""Mixed origins: what is told of groups by where their rows go when they are left out together."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lotgate.companions import LEAST_CLASSES
+from lotgate.data import Dataset
+from lotgate.detector import Evidence
+from lotgate.detectors.mixed_origins import Group, MixedOrigins
+from lotgate.shift import Shift
+from tests.small_lots import digits, image_dataset
+from tests.unit import apart_lots
+from tests.unit.apart_lots import SaidOf
+
+ROWS, FEW, PLANTED = 900, 40, 45
+FOUND = 4e-3  # of a twentieth of the lot, that the policy's share of the error allows
+p_values = partial(apart_lots.p_values, MixedOrigins())
+
+
+def lot(sources: np.ndarray, planted: int = PLANTED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """900 digits, some of which are of these classes, carry a bright corner and are called zeros."""
+    x, y = apart_lots.lot(ROWS)
+    rows = np.flatnonzero(np.isin(y, sources))[:planted]
+    x[rows, 5:, 5:], y[rows] = 255, 0
+    return x, y, rows
+
+
+def evidence(folder: Path, x: np.ndarray, y: np.ndarray, trusted: int = FEW) -> Evidence:
+    """The lot beside a few trusted digits, at least two of every class."""
+    vetted_x, vetted_y = (part[ROWS:] for part in digits(10))
+    first = np.concatenate([np.flatnonzero(vetted_y == c)[: trusted // 10] for c in range(10)])
+    suspect, vetted = image_dataset(folder / "lot", x, y), image_dataset(folder / "t", vetted_x[first], vetted_y[first])
+    half = vetted.ids[::2]
+    rest = vetted.ids[1::2]
+    return Evidence(suspect, vetted.select(half), vetted.select(rest), crossfit=SaidOf(set()))
+
+
+def test_a_backdoor_is_found_beside_four_trusted_rows_of_a_class_and_no_clean_row_is(tmp_path: Path) -> None:
+    x, y, rows = lot(np.arange(1, 10))
+    p = p_values(evidence(tmp_path, x, y))
+    assert (p[rows] < FOUND).mean() > 0.9
+    assert (np.delete(p, rows) < FOUND).mean() <= 0.005
+
+
+def test_a_clean_lot_has_no_such_group(tmp_path: Path) -> None:
+    x, y = apart_lots.lot(ROWS)
+    assert p_values(evidence(tmp_path, x, y)).min() == 1.0
+
+
+def test_what_comes_from_one_class_is_left_to_others(tmp_path: Path) -> None:
+    x, y, _ = lot(np.array([4]))
+    assert p_values(evidence(tmp_path, x, y)).min() == 1.0
+
+
+def test_few_classes_say_nothing(tmp_path: Path) -> None:
+    x, y, _ = lot(np.arange(1, LEAST_CLASSES - 1), planted=30)
+    found = evidence(tmp_path, x, y)
+    parts = [d.select(d.ids[d.y < LEAST_CLASSES - 1]) for d in (found.suspect, *found.vetted)]
+    few = [Dataset(d.modality, d.task, d.manifest, d.root, d.store, d.classes[: LEAST_CLASSES - 1]) for d in parts]
+    assert p_values(Evidence(*few, crossfit=SaidOf(set()))).min() == 1.0
+
+
+def test_a_score_depends_on_its_image_alone(tmp_path: Path) -> None:
+    x, y, rows = lot(np.arange(1, 10))
+    found = evidence(tmp_path, x, y)
+    scorer = MixedOrigins().fit(found, np.random.default_rng(0))
+    whole = scorer.score(found.suspect.batch(np.arange(ROWS)))
+    assert whole[rows].max() > 2
+    order = np.random.default_rng(1).permutation(ROWS)
+    parts = [scorer.score(found.suspect.batch(part)) for part in np.array_split(order, 7)]
+    np.testing.assert_allclose(np.concatenate(parts), whole[order], rtol=1e-9)
+
+
+def test_in_a_shifted_lot_only_contradicted_labels_count(tmp_path: Path) -> None:
+    x, y, rows = lot(np.arange(1, 10))
+    found = evidence(tmp_path, x, y)
+    doubted = set(found.suspect.ids[rows[:20]])
+    shifted = Evidence(
+        found.suspect, found.trusted, found.heldout, crossfit=SaidOf(doubted), shift=Shift(chance=0.9, error=0.01)
+    )
+    p = p_values(shifted)
+    assert (p[rows[:20]] < FOUND).mean() > 0.9
+    assert p[rows[20:]].min() == 1.0
+
+
+@pytest.mark.parametrize("scatter", [0.0, 0.6, 0.97, 1.0, 1.02])
+def test_a_group_among_natural_ones_is_as_odd_as_its_scatter(scatter: float) -> None:
+    natural = [Group(n=40, inside=3, p_size=0.8, clean=1.0, scatter=s) for s in np.linspace(0, 0.4, 60)]
+    p = Group(n=50, inside=0, p_size=0.2, clean=0.0, scatter=scatter).p_pattern(natural)
+    assert p == 1.0 if scatter == 0 else p < 0.01
+    assert np.isfinite(p) and p > 0
+    assert Group(n=50, inside=0, p_size=0.2, clean=0.0, scatter=scatter).p_pattern([]) == 1.0
