@@ -25,7 +25,7 @@ from lotgate.companions import (
 )
 from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
-from lotgate.groups import FEW_NATURAL, MIXED
+from lotgate.groups import APART, FEW_NATURAL, MIXED
 from lotgate.mixtures import EXPLAINED, Vector, fisher, members, pooled_evidence, size_p_value, trusted_part
 from lotgate.pixels import Basis
 
@@ -47,10 +47,10 @@ class MixedOrigins(Detector):
         Classes differ in what they show: a clean group resembles one or two others, not all. No class is a collection
         of what fits nowhere else, unless trusted rows show it.
     Method:
-        At most 4,000 images of the lot, and of the trusted rows, in two ways: averaged down to 64 × 64 pixels, and as
-        256 words of windows of 5 × 5 pixels in 3 × 3 cells (lotgate.vocabulary); each time principal axes. Per class,
-        coordinates are whitened by all other classes; 8 principal components → Gaussian mixtures of 2, 3, 4 and 6
-        components: the groups.
+        At most 4,000 images of the lot, and of the trusted rows, in two ways: averaged down to at most 64 × 64 pixels,
+        and, of at most 32 × 32, by 256 words of windows of 5 × 5 pixels in 3 × 3 cells (lotgate.vocabulary); each time
+        principal axes. Per class, coordinates are whitened by all other classes; 8 principal components → Gaussian
+        mixtures of 2, 3, 4 and 6 components: the groups.
         Ridge regression of the classes on the words' coordinates, of lot and trusted rows alike: fitted once, it says
         in closed form what it would say of a group g had it not seen any of it: y − (I − H_gg)⁻¹ r_g, with the hat
         matrix H and the residuals r. Groups of fewer than 5 rows, or of more than .65 of their class, are not judged.
@@ -60,10 +60,11 @@ class MixedOrigins(Detector):
         way, at least half as large, that trusted rows explain (p_size > .5 and some trusted row inside), of all
         classes. p_size = P(Bin(n_t, π / tolerance) ≤ k), π the group's share of its class, k its part of the class's
         n_t trusted rows.
-        p = P(χ²₄ ≥ −2 ln p_size − 2 ln p_pattern) (Fisher); 1 where s < `scattered`, where more than three tenths of
-        the trusted rows that belong there are there, and for the rows that the classifier without the group takes for
-        their own class. A row scores −log₁₀ of the harmonic mean of the p of its groups, of the way that finds more of
-        it. In a shifted lot (lotgate.shift) only rows are accused whose labels models of trusted rows contradict.
+        p = P(χ²₄ ≥ −2 ln p_size − 2 ln p_pattern) (Fisher); 1 where s < `scattered` or p_pattern > .01, where more than
+        three tenths of the trusted rows that belong there are there, and for the rows that the classifier without the
+        group takes for their own class. A row scores −log₁₀ of the harmonic mean of the p of its groups, of the way
+        that finds more of it. In a shifted lot (lotgate.shift) only rows are accused whose labels models of trusted
+        rows contradict.
     Cost:
         Nothing is trained but one ridge regression; 4 mixtures a class and way: 4 s for 1,200 images of 8 × 8 pixels,
         16 s for 1,500 of 28 × 28 on one core. Of a lot in which no group stands out, no image is looked at twice.
@@ -103,13 +104,13 @@ class MixedOrigins(Detector):
         natural = [g for found in groups for g in found if g is not None and g.natural]
         judged = []
         for parting, found in zip(partings, groups, strict=True):
-            p = np.array([1.0 if g is None else self._p_value(g, natural) for g in found])
+            p = np.array([1.0 if g is None else self.p_value(g, natural) for g in found])
             without = [model.without(rows) if p[j] < 1 else None for j, rows in enumerate(parting.groups)]
             judged.append(Accused(parting, p, tuple(without)))
         accused = {one.parting.c for one in judged if one.p.min(initial=1.0) < 1}
         return tuple(one for one in judged if one.parting.c in accused)
 
-    def _group(self, rows: Numbers, parting: Parting, model: LeftOut, seen: Seen) -> Group | None:
+    def _group(self, rows: Numbers, parting: Parting, model: LeftOut, seen: Seen) -> Candidate | None:
         """What there is to say of a group; None of one that cannot be left out."""
         if not can_be_left_out(rows, len(parting.rows)):
             return None
@@ -118,15 +119,17 @@ class MixedOrigins(Detector):
         share = n / max(1, len(parting.rows) - known)
         scattered = scatter(model.answers(rows).argmax(axis=1), seen.y, parting.c)
         p_size = size_p_value(share, inside, known, self.tolerance)
-        return Group(n, inside, p_size, trusted_part(share, inside, known), scattered)
+        return Candidate(n, inside, p_size, trusted_part(share, inside, known), scattered)
 
-    def _p_value(self, group: Group, natural: Sequence[Group]) -> float:
+    def p_value(self, group: Candidate, natural: Sequence[Candidate]) -> float:
+        """Of a group, given the natural ones of all classes that were found in the same way."""
         if group.scatter < self.scattered or group.clean > MIXED:
             return 1.0
-        return fisher(group.p_size, group.p_pattern(natural))
+        p_pattern = group.p_pattern(natural)
+        return fisher(group.p_size, p_pattern) if p_pattern <= APART else 1.0
 
 
-class Group(NamedTuple):
+class Candidate(NamedTuple):
     """A group of a class.
 
     Attributes:
@@ -151,7 +154,7 @@ class Group(NamedTuple):
         """s / (1 − s): how much more of it is like rows from everywhere than is not."""
         return min(self.scatter, ALL) / (1 - min(self.scatter, ALL))
 
-    def p_pattern(self, natural: Sequence[Group]) -> float:
+    def p_pattern(self, natural: Sequence[Candidate]) -> float:
         """How often a natural group scatters as much: of those half as large or larger, of all if there are few."""
         alike = [g.odds for g in natural if 2 * g.n >= self.n]
         if len(alike) < MIN_ROWS:

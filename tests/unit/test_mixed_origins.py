@@ -11,7 +11,7 @@ import pytest
 from lotgate.companions import LEAST_CLASSES
 from lotgate.data import Dataset
 from lotgate.detector import Evidence
-from lotgate.detectors.mixed_origins import Group, MixedOrigins
+from lotgate.detectors.mixed_origins import Candidate, MixedOrigins
 from lotgate.shift import Shift
 from tests.small_lots import digits, image_dataset
 from tests.unit import apart_lots
@@ -90,8 +90,32 @@ def test_in_a_shifted_lot_only_contradicted_labels_count(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("scatter", [0.0, 0.6, 0.97, 1.0, 1.02])
 def test_a_group_among_natural_ones_is_as_odd_as_its_scatter(scatter: float) -> None:
-    natural = [Group(n=40, inside=3, p_size=0.8, clean=1.0, scatter=s) for s in np.linspace(0, 0.4, 60)]
-    p = Group(n=50, inside=0, p_size=0.2, clean=0.0, scatter=scatter).p_pattern(natural)
+    natural = [Candidate(n=40, inside=3, p_size=0.8, clean=1.0, scatter=s) for s in np.linspace(0, 0.4, 60)]
+    p = Candidate(n=50, inside=0, p_size=0.2, clean=0.0, scatter=scatter).p_pattern(natural)
     assert p == 1.0 if scatter == 0 else p < 0.01
     assert np.isfinite(p) and p > 0
-    assert Group(n=50, inside=0, p_size=0.2, clean=0.0, scatter=scatter).p_pattern([]) == 1.0
+    assert Candidate(n=50, inside=0, p_size=0.2, clean=0.0, scatter=scatter).p_pattern([]) == 1.0
+
+
+@pytest.mark.parametrize("side", [1, 8])
+def test_images_that_show_nothing_accuse_nobody(side: int, tmp_path: Path) -> None:
+    y = np.arange(200) % 8
+    lot, trusted = (image_dataset(tmp_path / part, np.full((200, side, side), 7, np.uint8), y) for part in ("l", "t"))
+    assert p_values(Evidence(lot, trusted, trusted.select([]), crossfit=SaidOf(set()))).min() == 1.0
+
+
+@pytest.mark.parametrize("rows", [1, 12, 60])
+def test_a_lot_of_a_few_rows_or_of_one_class_is_judged_all_the_same(rows: int, tmp_path: Path) -> None:
+    x, y = apart_lots.lot(ROWS)
+    found = evidence(tmp_path, x, y)
+    alone = found.suspect.select(found.suspect.ids[y == 3][:rows])
+    assert p_values(Evidence(alone, found.trusted, found.heldout, crossfit=SaidOf(set()))).min() == 1.0
+
+
+def test_a_group_that_trusted_rows_lack_is_no_more_than_a_style_where_natural_ones_scatter_as_much() -> None:
+    natural = [Candidate(n=40, inside=3, p_size=0.8, clean=1.0, scatter=s) for s in np.linspace(0.2, 0.9, 60)]
+    group = Candidate(n=50, inside=0, p_size=1e-6, clean=0.0, scatter=0.8)
+    assert MixedOrigins().p_value(group, natural) == 1.0
+    assert MixedOrigins().p_value(group, natural[:20]) < 1e-6
+    assert MixedOrigins().p_value(group._replace(clean=0.4), natural[:20]) == 1.0
+    assert MixedOrigins(scattered=0.85).p_value(group, natural[:20]) == 1.0
