@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from lotgate.companions import LEAST_CLASSES
 from lotgate.data import Dataset
-from lotgate.detector import Evidence
+from lotgate.detector import Evidence, Scorer, judge
 from lotgate.detectors.mixed_origins import Candidate, MixedOrigins
 from lotgate.shift import Shift
 from tests.small_lots import digits, image_dataset
@@ -22,10 +23,10 @@ FOUND = 4e-3  # of a twentieth of the lot, that the policy's share of the error 
 p_values = partial(apart_lots.p_values, MixedOrigins())
 
 
-def lot(sources: np.ndarray, planted: int = PLANTED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def lot(sources: np.ndarray, n: int = PLANTED) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """900 digits, some of which are of these classes, carry a bright corner and are called zeros."""
     x, y = apart_lots.lot(ROWS)
-    rows = np.flatnonzero(np.isin(y, sources))[:planted]
+    rows = np.flatnonzero(np.isin(y, sources))[:n]
     x[rows, 5:, 5:], y[rows] = 255, 0
     return x, y, rows
 
@@ -40,9 +41,23 @@ def evidence(folder: Path, x: np.ndarray, y: np.ndarray, trusted: int = FEW) -> 
     return Evidence(suspect, vetted.select(half), vetted.select(rest), crossfit=SaidOf(set()))
 
 
-def test_a_backdoor_is_found_beside_four_trusted_rows_of_a_class_and_no_clean_row_is(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Evidence, np.ndarray, Scorer]:
+    """Evidence, which rows are planted, and what the detector learned."""
     x, y, rows = lot(np.arange(1, 10))
-    p = p_values(evidence(tmp_path, x, y))
+    found = evidence(tmp_path_factory.mktemp("planted"), x, y)
+    return found, rows, MixedOrigins().fit(found, np.random.default_rng(0))
+
+
+def judged(scorer: Scorer, found: Evidence) -> np.ndarray:
+    return judge(MixedOrigins(), scorer, found).findings["p_value"].to_numpy()
+
+
+def test_a_backdoor_is_found_beside_four_trusted_rows_of_a_class_and_no_clean_row_is(
+    planted: tuple[Evidence, np.ndarray, Scorer],
+) -> None:
+    found, rows, scorer = planted
+    p = judged(scorer, found)
     assert (p[rows] < FOUND).mean() > 0.9
     assert (np.delete(p, rows) < FOUND).mean() <= 0.005
 
@@ -58,17 +73,15 @@ def test_what_comes_from_one_class_is_left_to_others(tmp_path: Path) -> None:
 
 
 def test_few_classes_say_nothing(tmp_path: Path) -> None:
-    x, y, _ = lot(np.arange(1, LEAST_CLASSES - 1), planted=30)
+    x, y, _ = lot(np.arange(1, LEAST_CLASSES - 1), n=30)
     found = evidence(tmp_path, x, y)
     parts = [d.select(d.ids[d.y < LEAST_CLASSES - 1]) for d in (found.suspect, *found.vetted)]
     few = [Dataset(d.modality, d.task, d.manifest, d.root, d.store, d.classes[: LEAST_CLASSES - 1]) for d in parts]
     assert p_values(Evidence(*few, crossfit=SaidOf(set()))).min() == 1.0
 
 
-def test_a_score_depends_on_its_image_alone(tmp_path: Path) -> None:
-    x, y, rows = lot(np.arange(1, 10))
-    found = evidence(tmp_path, x, y)
-    scorer = MixedOrigins().fit(found, np.random.default_rng(0))
+def test_a_score_depends_on_its_image_alone(planted: tuple[Evidence, np.ndarray, Scorer]) -> None:
+    found, rows, scorer = planted
     whole = scorer.score(found.suspect.batch(np.arange(ROWS)))
     assert whole[rows].max() > 2
     order = np.random.default_rng(1).permutation(ROWS)
@@ -76,14 +89,10 @@ def test_a_score_depends_on_its_image_alone(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(parts), whole[order], rtol=1e-9)
 
 
-def test_in_a_shifted_lot_only_contradicted_labels_count(tmp_path: Path) -> None:
-    x, y, rows = lot(np.arange(1, 10))
-    found = evidence(tmp_path, x, y)
+def test_in_a_shifted_lot_only_contradicted_labels_count(planted: tuple[Evidence, np.ndarray, Scorer]) -> None:
+    found, rows, scorer = planted
     doubted = set(found.suspect.ids[rows[:20]])
-    shifted = Evidence(
-        found.suspect, found.trusted, found.heldout, crossfit=SaidOf(doubted), shift=Shift(chance=0.9, error=0.01)
-    )
-    p = p_values(shifted)
+    p = judged(scorer, replace(found, crossfit=SaidOf(doubted), shift=Shift(chance=0.9, error=0.01)))
     assert (p[rows[:20]] < FOUND).mean() > 0.9
     assert p[rows[20:]].min() == 1.0
 

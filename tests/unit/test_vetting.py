@@ -225,7 +225,13 @@ def test_flips_are_found_although_the_trusted_set_has_as_many(tmp_path: Path) ->
         write_digits(tmp_path / name, x[rows], given[rows])
         for name, rows in (("lot", slice(0, 600)), ("trusted", slice(600, 820)))
     )
-    settings = Settings.model_validate({"policy": {"voters": ["disagreement"]}, "detectors": {"disagreement": {}}})
+    settings = Settings.model_validate(
+        {
+            "policy": {"voters": ["disagreement"]},
+            "detectors": {"disagreement": {"drops": [0.2]}},
+            "probe": {"epochs": 2},
+        }
+    )
     decision = stages.screen(tmp_path / "run", lot, trusted, settings)
     named = set(load_doubt(tmp_path / "run").ids)
     truly = {f"{given[i]}/{i - 600:04d}.png" for i in range(600, 820) if flipped[i]}
