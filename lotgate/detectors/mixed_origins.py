@@ -80,7 +80,7 @@ class MixedOrigins(Detector):
     tasks: ClassVar = frozenset({"classification"})
     needs: ClassVar = frozenset({"trusted"})
     needs_contradiction: ClassVar = True
-    reason: ClassVar = "without the samples that resemble it, its group is taken for many other classes"
+    reason: ClassVar = "only samples that resemble it speak for its label; without each other, they look like many classes"
 
     scattered: Annotated[float, Field(gt=0, lt=1)] = SCATTERED
     tolerance: Annotated[float, Field(ge=1)] = 1.3
