@@ -188,17 +188,20 @@ def can_be_left_out(rows: Numbers, n_class: int) -> bool:
     return LEAST <= len(rows) <= MOST * n_class
 
 
-def scatter(says: Classes, y: Classes, c: int) -> float:
+def scatter(says: Classes, y: Classes, c: int, unsure: float = 0.0) -> float:
     """How much a group of the class c is like rows of all other classes, in [0, 1] or hardly more: the share of it that
     is taken for others, times how many these are (the exponential of the entropy), as a part of how many there are.
 
     Args:
         says: (n,) what is said of its rows. y: (N,) the classes of all rows.
+        unsure: rows taken for others, and for c, that are counted beside those of the group: a few rows none of which
+            goes elsewhere do not tell that none ever would.
     """
     others, usual = np.bincount(says[says != c]), np.bincount(y[y != c])
-    return float((says != c).mean() * _effective(others) / _effective(usual)) if others.any() else 0.0
+    share = ((says != c).sum() + unsure) / (len(says) + 2 * unsure)
+    return float(share * max(1.0, _effective(others)) / _effective(usual))
 
 
 def _effective(counts: npt.NDArray[np.int64]) -> float:
-    share = counts[counts > 0] / counts.sum()
+    share = counts[counts > 0] / max(1, counts.sum())
     return float(np.exp(-(share * np.log(share)).sum()))

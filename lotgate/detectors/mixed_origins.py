@@ -30,6 +30,7 @@ from lotgate.mixtures import EXPLAINED, Vector, fisher, members, pooled_evidence
 from lotgate.pixels import Basis
 
 ALL = 0.99  # scatter whose odds are not told from those of more
+UNSURE = 0.5  # row: without it, groups of which none goes elsewhere would tie, and nothing lie beyond them
 
 
 class MixedOrigins(Detector):
@@ -54,8 +55,8 @@ class MixedOrigins(Detector):
         Ridge regression of the classes on the words' coordinates, of lot and trusted rows alike: fitted once, it says
         in closed form what it would say of a group g had it not seen any of it: y − (I − H_gg)⁻¹ r_g, with the hat
         matrix H and the residuals r. Groups of fewer than 5 rows, or of more than .65 of their class, are not judged.
-        scatter s = (share of the group that is taken for other classes) × (effective number of these, the exponential
-        of their entropy) ÷ (effective number of all other classes by their rows).
+        scatter s = (share of the group that is taken for other classes, half a row added to either side) × (effective
+        number of these, the exponential of their entropy) ÷ (effective number of all other classes by their rows).
         p_pattern: of the odds s / (1 − s), calibrated (lotgate.calibration) on those of the groups found in the same
         way, at least half as large, that trusted rows explain (p_size > .5 and some trusted row inside), of all
         classes. p_size = P(Bin(n_t, π / tolerance) ≤ k), π the group's share of its class, k its part of the class's
@@ -80,7 +81,7 @@ class MixedOrigins(Detector):
     tasks: ClassVar = frozenset({"classification"})
     needs: ClassVar = frozenset({"trusted"})
     needs_contradiction: ClassVar = True
-    reason: ClassVar = "only samples that resemble it speak for its label; without each other, they look like many classes"
+    reason: ClassVar = "only samples that resemble it speak for its label; without them, all look like many classes"
 
     scattered: Annotated[float, Field(gt=0, lt=1)] = SCATTERED
     tolerance: Annotated[float, Field(ge=1)] = 1.3
@@ -117,7 +118,7 @@ class MixedOrigins(Detector):
         trusted, known = seen.trusted[rows], int(seen.trusted[parting.rows].sum())
         n, inside = int((~trusted).sum()), int(trusted.sum())
         share = n / max(1, len(parting.rows) - known)
-        scattered = scatter(model.answers(rows).argmax(axis=1), seen.y, parting.c)
+        scattered = scatter(model.answers(rows).argmax(axis=1), seen.y, parting.c, UNSURE)
         p_size = size_p_value(share, inside, known, self.tolerance)
         return Candidate(n, inside, p_size, trusted_part(share, inside, known), scattered)
 
