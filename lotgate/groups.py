@@ -49,31 +49,50 @@ COMPONENT = Kind(0.5, spread)
 TAIL = Kind(0.1, usual_spread)  # it begins where the others end, and picks up single rows that no group of its own has
 
 
-@dataclass(frozen=True)
-class Group:
-    """A component of a class, as far as it matters.
+@dataclass(frozen=True, kw_only=True)
+class Sized:
+    """A group of a class, as its trusted rows see it.
 
     Attributes:
-        c: its class. p_size: of its size, given its trusted rows. inside: these. n: its rows of the lot.
-        separation: how far it stands apart.
-        clean: about which part of it is clean, as its trusted rows say. varied: whether its images differ from one
-            another.
-        contradicted: whether models of trusted rows contradict its labels; see the function of that name.
+        n: its rows of the lot. inside: its trusted rows. p_size: of its size, given the trusted rows of the class.
+        clean: about which part of it is clean, as its trusted rows say.
     """
 
-    c: int
-    p_size: float
-    inside: int
     n: int
-    separation: float
+    inside: int
+    p_size: float
     clean: float
-    varied: bool
-    contradicted: bool
 
     @property
     def natural(self) -> bool:
         """Trusted rows are in it, as many as there should be: clean rows make such groups."""
         return self.inside > 0 and self.p_size > EXPLAINED
+
+
+def sized(n: int, inside: int, of_lot: int, trusted: int, tolerance: float) -> Sized:
+    """A group of n rows of the lot and some trusted ones, in a class that has so many of each.
+
+    Args:
+        tolerance: over-representation in the lot that chance may make.
+    """
+    share = n / max(1, of_lot)
+    p_size = size_p_value(share, inside, trusted, tolerance)
+    return Sized(n=n, inside=inside, p_size=p_size, clean=trusted_part(share, inside, trusted))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Sized):
+    """A component of a class, as far as it matters.
+
+    Attributes:
+        c: its class. separation: how far it stands apart. varied: whether its images differ from one another.
+        contradicted: whether models of trusted rows contradict its labels; see the function of that name.
+    """
+
+    c: int
+    separation: float
+    varied: bool
+    contradicted: bool
 
     @property
     def pure(self) -> bool:
@@ -95,16 +114,10 @@ class Group:
         return fisher(self.p_size, p_pattern) if credible else 1.0
 
     def p_pattern(self, natural: Sequence[Group]) -> float:
-        """How often a natural group stands as far apart: of those half as large or larger, of all if there are few. A
-        class of which few natural groups are known may fall apart more than others do.
+        """How often a natural group stands as far apart. A class of which few natural groups are known may fall apart
+        more than others do.
         """
-        alike = [g.separation for g in natural if 2 * g.n >= self.n]
-        if len(alike) < MIN_ROWS:
-            alike = [g.separation for g in natural]
-        if not alike:
-            return 1.0
-        known = calibrate(np.array(alike), min_rows=FEW_NATURAL)
-        p_pattern = float(known.p_value(np.array([self.separation]))[0])
+        p_pattern = among_natural(self.separation, self.n, [(g.separation, g.n) for g in natural])
         own = np.array([g.separation for g in natural if g.c == self.c])
         return p_pattern if len(own) >= FEW_NATURAL else max(p_pattern, beyond_largest(self.separation, own))
 
@@ -115,18 +128,30 @@ def described(c: int, own: Rows, mine: Mask, separation: float, tolerance: float
     Args:
         own: the rows of the class. tolerance: over-representation in the lot that chance may make.
     """
-    group, n_trusted = mine & ~own.trusted, int(own.trusted.sum())
-    share, inside = float(mine[~own.trusted].mean()), int((mine & own.trusted).sum())
+    group, inside, trusted = mine & ~own.trusted, mine & own.trusted, int(own.trusted.sum())
+    size = sized(int(group.sum()), int(inside.sum()), len(mine) - trusted, trusted, tolerance)
     return Group(
+        **vars(size),
         c=c,
-        p_size=size_p_value(share, inside, n_trusted, tolerance),
-        inside=inside,
-        n=int(group.sum()),
         separation=separation,
-        clean=trusted_part(share, inside, n_trusted),
         varied=kind.spread(own.looks[group]) >= VARIED * kind.spread(own.looks[~mine]),
         contradicted=contradicted(own.contradicted[group], own.contradicted[own.trusted]),
     )
+
+
+def among_natural(value: float, n: int, natural: Sequence[tuple[float, int]]) -> float:
+    """How often a natural group has as large a value as one of n rows: of those half as large or larger, of all if
+    these are few; 1 where there are none.
+
+    Args:
+        natural: values of natural groups, and their rows.
+    """
+    alike = [known for known, rows in natural if 2 * rows >= n]
+    if len(alike) < MIN_ROWS:
+        alike = [known for known, _ in natural]
+    if not alike:
+        return 1.0
+    return float(calibrate(np.array(alike), min_rows=FEW_NATURAL).p_value(np.array([value]))[0])
 
 
 def beyond_largest(separation: float, known: Vector) -> float:

@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from lotgate.calibration import MIN_ROWS, calibrate
 from lotgate.companions import (
     LEAST_CLASSES,
     SCATTERED,
@@ -25,8 +24,8 @@ from lotgate.companions import (
 )
 from lotgate.data import Batch
 from lotgate.detector import Detector, Evidence, EvidenceScorer, Scorer, Scores
-from lotgate.groups import APART, FEW_NATURAL, MIXED
-from lotgate.mixtures import EXPLAINED, Vector, fisher, members, pooled_evidence, size_p_value, trusted_part
+from lotgate.groups import APART, MIXED, Sized, among_natural, sized
+from lotgate.mixtures import Vector, fisher, members, pooled_evidence
 from lotgate.pixels import Basis
 
 ALL = 0.99  # scatter whose odds are not told from those of more
@@ -116,11 +115,10 @@ class MixedOrigins(Detector):
         if not can_be_left_out(rows, len(parting.rows)):
             return None
         trusted, known = seen.trusted[rows], int(seen.trusted[parting.rows].sum())
-        n, inside = int((~trusted).sum()), int(trusted.sum())
-        share = n / max(1, len(parting.rows) - known)
+        of_lot, inside = len(parting.rows) - known, int(trusted.sum())
+        size = sized(len(rows) - inside, inside, of_lot, known, self.tolerance)
         scattered = scatter(model.answers(rows).argmax(axis=1), seen.y, parting.c, UNSURE)
-        p_size = size_p_value(share, inside, known, self.tolerance)
-        return Candidate(n, inside, p_size, trusted_part(share, inside, known), scattered)
+        return Candidate(**vars(size), scatter=scattered)
 
     def p_value(self, group: Candidate, natural: Sequence[Candidate]) -> float:
         """Of a group, given the natural ones of all classes that were found in the same way."""
@@ -130,25 +128,11 @@ class MixedOrigins(Detector):
         return fisher(group.p_size, p_pattern) if p_pattern <= APART else 1.0
 
 
-class Candidate(NamedTuple):
-    """A group of a class.
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Sized):
+    """A group, and how it scatters when it is left out (lotgate.companions.scatter)."""
 
-    Attributes:
-        n: its rows of the lot. inside: its trusted rows. p_size: of its size, given the class's trusted rows.
-        clean: about which part of it is clean, as its trusted rows say.
-        scatter: of what is said of it when it is left out (lotgate.companions.scatter).
-    """
-
-    n: int
-    inside: int
-    p_size: float
-    clean: float
     scatter: float
-
-    @property
-    def natural(self) -> bool:
-        """Trusted rows are in it, as many as there should be: clean rows make such groups."""
-        return self.inside > 0 and self.p_size > EXPLAINED
 
     @property
     def odds(self) -> float:
@@ -156,13 +140,8 @@ class Candidate(NamedTuple):
         return min(self.scatter, ALL) / (1 - min(self.scatter, ALL))
 
     def p_pattern(self, natural: Sequence[Candidate]) -> float:
-        """How often a natural group scatters as much: of those half as large or larger, of all if there are few."""
-        alike = [g.odds for g in natural if 2 * g.n >= self.n]
-        if len(alike) < MIN_ROWS:
-            alike = [g.odds for g in natural]
-        if not alike:
-            return 1.0
-        return float(calibrate(np.array(alike), min_rows=FEW_NATURAL).p_value(np.array([self.odds]))[0])
+        """How often a natural group scatters as much."""
+        return among_natural(self.odds, self.n, [(g.odds, g.n) for g in natural])
 
 
 @dataclass(frozen=True, eq=False)

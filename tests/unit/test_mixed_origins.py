@@ -126,5 +126,5 @@ def test_a_group_that_trusted_rows_lack_is_no_more_than_a_style_where_natural_on
     group = Candidate(n=50, inside=0, p_size=1e-6, clean=0.0, scatter=0.8)
     assert MixedOrigins().p_value(group, natural) == 1.0
     assert MixedOrigins().p_value(group, natural[:20]) < 1e-6
-    assert MixedOrigins().p_value(group._replace(clean=0.4), natural[:20]) == 1.0
+    assert MixedOrigins().p_value(replace(group, clean=0.4), natural[:20]) == 1.0
     assert MixedOrigins(scattered=0.85).p_value(group, natural[:20]) == 1.0
